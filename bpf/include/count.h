@@ -1,0 +1,41 @@
+/* Counting. Per-CPU maps, and programs at these hooks are not interrupted by one another on a CPU:
+ * plain additions.
+ */
+#pragma once
+
+static __always_inline void count_drop(enum drop_reason reason, u32 id, u32 bytes)
+{
+	u32 slot = reason;
+	struct drop_count *total = drops.lookup(&slot);
+	struct endpoint_stats *sender = endpoint_stats.lookup(&id);
+
+	if (total) {
+		total->packets++;
+		total->bytes += bytes;
+	}
+	if (sender)
+		sender->drops++;
+}
+
+static __always_inline void count_answer(u32 id)
+{
+	struct endpoint_stats *sender = endpoint_stats.lookup(&id);
+
+	if (sender)
+		sender->answers++;
+}
+
+static __always_inline void count_forward(u32 from, u32 to, u32 bytes)
+{
+	struct endpoint_stats *sender = endpoint_stats.lookup(&from);
+	struct endpoint_stats *receiver = endpoint_stats.lookup(&to);
+
+	if (sender) {
+		sender->tx_packets++;
+		sender->tx_bytes += bytes;
+	}
+	if (receiver) {
+		receiver->rx_packets++;
+		receiver->rx_bytes += bytes;
+	}
+}

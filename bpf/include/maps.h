@@ -1,0 +1,98 @@
+/* Every map of the kit, each beside its key and value.
+ *
+ * Byte order: addresses are in network order, everything else in host order.
+ * datapath/records.py holds the same layouts for Python; a test compares the two with this
+ * file's BTF. A layout that changes must raise LAYOUT_VERSION.
+ *
+ * MAX_ENDPOINTS comes from the loader (a network is given its size when it is made).
+ */
+#pragma once
+
+#define LAYOUT_VERSION 1
+
+/* An endpoint may carry several addresses of each family. */
+#define MAX_IPV4_ADDRESSES (2 * MAX_ENDPOINTS)
+#define MAX_IPV6_ADDRESSES (4 * MAX_ENDPOINTS)
+
+#define MAC_LENGTH     6
+#define IPV6_LENGTH    16
+#define NETNS_LENGTH   64 /* with the closing NUL */
+#define IFNAME_LENGTH  16 /* IFNAMSIZ */
+#define VERSION_LENGTH 16
+
+/* endpoints: who sends, by the ifindex of the host end that a frame came in by.
+ * Written by Python, read by every program and by every table. What programs need comes first,
+ * so that a packet touches one cache line. Hash without preallocation: a network pays for the
+ * endpoints that it has.
+ */
+struct endpoint {
+	u32 id; /* 1..MAX_ENDPOINTS, index into endpoint_stats and devices */
+	__be32 ipv4; /* primary address, 0 = none */
+	u8 mac[MAC_LENGTH];
+	u8 pad[2];
+	u8 ipv6[IPV6_LENGTH]; /* primary address, :: = none */
+	u8 ipv6_link_local[IPV6_LENGTH];
+	u64 netns_inode; /* identity of the namespace: inode of its nsfs file */
+	char netns[NETNS_LENGTH]; /* as the user named it */
+	char ifname[IFNAME_LENGTH]; /* in the namespace */
+	char host_ifname[IFNAME_LENGTH];
+};
+BPF_F_TABLE("hash", u32, struct endpoint, endpoints, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
+
+/* endpoints_v4, endpoints_v6: where a destination address lives.
+ * Written by Python, read by every program. One entry for each address, in network order.
+ */
+struct destination {
+	u32 id;
+	u32 ifindex; /* of the host end */
+	u8 mac[MAC_LENGTH];
+	u8 pad[2];
+};
+BPF_F_TABLE("hash", __be32, struct destination, endpoints_v4, MAX_IPV4_ADDRESSES,
+	    BPF_F_NO_PREALLOC);
+
+struct ipv6_key {
+	u8 address[IPV6_LENGTH];
+};
+BPF_F_TABLE("hash", struct ipv6_key, struct destination, endpoints_v6, MAX_IPV6_ADDRESSES,
+	    BPF_F_NO_PREALLOC);
+
+/* endpoint_stats: what an endpoint sent and was sent, by endpoint id; slot 0 is not used.
+ * Written by programs, each CPU its own copy, so that counting needs no atomic operation.
+ * Bytes count the whole frame as the hook sees it (a GSO super-packet is one packet).
+ */
+struct endpoint_stats {
+	u64 rx_packets; /* handed on to the endpoint */
+	u64 rx_bytes;
+	u64 tx_packets; /* sent by the endpoint and handed on */
+	u64 tx_bytes;
+	u64 drops; /* sent by the endpoint and dropped */
+	u64 answers; /* ARP requests and neighbour solicitations that were answered */
+};
+BPF_TABLE("percpu_array", u32, struct endpoint_stats, endpoint_stats, MAX_ENDPOINTS + 1);
+
+/* drops: dropped frames by enum drop_reason (verdicts.h), each CPU its own copy. */
+struct drop_count {
+	u64 packets;
+	u64 bytes;
+};
+BPF_TABLE("percpu_array", u32, struct drop_count, drops, DROP_REASON_COUNT);
+
+/* config: one entry; what the network is, so that it can be read back from the kernel alone.
+ * Written by Python when the network is made; programs do not read it.
+ */
+struct config {
+	u32 layout_version;
+	u32 mode; /* datapath.records.ModeId */
+	u32 hook; /* datapath.records.HookId */
+	u32 max_endpoints;
+	__be32 subnet;
+	u32 prefix_length;
+	char kit_version[VERSION_LENGTH];
+};
+BPF_TABLE("array", u32, struct config, config, 1);
+
+/* devices: host-end ifindex by endpoint id, for XDP redirects; only xdp.c uses it, and only
+ * networks in that mode pin it. The kernel gives devmaps no BTF.
+ */
+BPF_DEVMAP(devices, MAX_ENDPOINTS + 1);
