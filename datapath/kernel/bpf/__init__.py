@@ -1,0 +1,1 @@
+"""bpf(2): compiling, loading, pinning, attaching, and reading maps."""

@@ -1,0 +1,1 @@
+"""Namespaces, links, addresses, neighbours, qdiscs, offloads and sysctls."""

@@ -1,0 +1,167 @@
+"""Network namespaces: finding them by name, PID or path, making and deleting them, working inside.
+
+A namespace is known by the inode of its nsfs file, whatever it is called. Work inside one is done
+by a thread of its own that never comes back out: the process stays where it is, and its mount
+namespace (where bpffs is) is never left. Names live in /run/netns, as iproute2 keeps them.
+"""
+
+from __future__ import annotations
+
+import ctypes as ct
+import errno
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final, TypeVar
+
+from datapath.errors import AlreadyExists, KernelError
+
+FOLDER: Final = Path("/run/netns")
+
+_CLONE_NEWNET = 0x40000000
+_MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000
+_MNT_DETACH = 2
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Netns:
+    """A namespace that exists: what to call it, a path that opens it, and its identity."""
+
+    name: str
+    path: Path
+    inode: int
+
+
+@cache
+def _libc() -> ct.CDLL:
+    return ct.CDLL(None, use_errno=True)
+
+
+def _call(operation: str, function: str, *arguments: object) -> None:
+    if getattr(_libc(), function)(*arguments) < 0:
+        raise KernelError(operation, ct.get_errno())
+
+
+def _is_netns(path: Path) -> bool:
+    """Whether the path opens a network namespace: a mere file may lie in /run/netns too."""
+    try:
+        return path.stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
+    except OSError:
+        return False
+
+
+def host_inode() -> int:
+    """Identity of the namespace that this process is in."""
+    return Path("/proc/self/ns/net").stat().st_ino
+
+
+def at(name: str, path: Path) -> Netns | None:
+    """The namespace that `path` opens, None where it opens none."""
+    return Netns(name, path, path.stat().st_ino) if _is_netns(path) else None
+
+
+def named() -> list[Netns]:
+    """Every namespace with a name in /run/netns."""
+    try:
+        paths = sorted(FOLDER.iterdir())
+    except FileNotFoundError:
+        return []
+    return [found for path in paths if (found := at(path.name, path))]
+
+
+def create(name: str) -> None:
+    """Make a namespace and bind it to /run/netns/`name`, as `ip netns add` does.
+
+    Raises AlreadyExists where the name is taken, KernelError.
+    """
+    if not FOLDER.is_dir():
+        FOLDER.mkdir(mode=0o755, parents=True, exist_ok=True)
+    # A shared mount, so that a name removed here is removed in other mount namespaces too.
+    shared = _libc().mount(b"", os.fsencode(FOLDER), b"none", _MS_SHARED | _MS_REC, None)
+    if shared < 0:
+        folder = os.fsencode(FOLDER)
+        _call("mounting /run/netns", "mount", folder, folder, b"none", _MS_BIND | _MS_REC, None)
+        _call("sharing /run/netns", "mount", b"", folder, b"none", _MS_SHARED | _MS_REC, None)
+    path = FOLDER / name
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0))
+    except FileExistsError as error:
+        raise AlreadyExists(f"namespace {name} exists already") from error
+    except OSError as error:
+        raise KernelError(f"making namespace {name}", error.errno or errno.EIO) from error
+
+    def make() -> None:
+        _call(f"making namespace {name}", "unshare", _CLONE_NEWNET)
+        _call(
+            f"naming namespace {name}",
+            "mount",
+            b"/proc/thread-self/ns/net",
+            os.fsencode(path),
+            b"none",
+            _MS_BIND,
+            None,
+        )
+
+    try:
+        _in_thread(make)
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def delete(name: str) -> None:
+    """Take the name away; the namespace goes when nothing is in it any more. No error if gone."""
+    path = FOLDER / name
+    if _libc().umount2(os.fsencode(path), _MNT_DETACH) < 0 and ct.get_errno() not in (
+        errno.EINVAL,  # a file without a mount: left by a crash between the two
+        errno.ENOENT,
+    ):
+        raise KernelError(f"deleting namespace {name}", ct.get_errno())
+    path.unlink(missing_ok=True)
+
+
+def run_inside(path: Path, work: Callable[[], T]) -> T:
+    """Run `work` in the namespace that `path` opens and return what it returns.
+
+    Sockets that it opens belong to that namespace. Raises KernelError, and whatever `work` raises.
+    """
+
+    def enter() -> T:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KernelError(f"opening namespace {path}", error.errno or errno.EIO) from error
+        try:
+            _call(f"entering namespace {path}", "setns", fd, _CLONE_NEWNET)
+        finally:
+            os.close(fd)
+        return work()
+
+    return _in_thread(enter)
+
+
+def _in_thread(work: Callable[[], T]) -> T:
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        thread.join()  # ctrl-C: what is under way ends before anything is undone
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
