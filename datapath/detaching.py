@@ -1,0 +1,125 @@
+"""Detaching and collecting: what the journals say was done is undone.
+
+`detach` takes endpoints out, and with the last one the network; `collect` (`ebpfnet gc`) finishes
+what was killed midway and removes what has lost its interfaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from datapath import journal as journals
+from datapath import names, programs
+from datapath import network as networks
+from datapath.endpoint import Endpoint
+from datapath.errors import Conflict, EbpfnetError, KernelError, LayoutMismatch, NotFound
+from datapath.journal import Journal
+from datapath.kernel.net import links, netns
+from datapath.network import Network
+
+
+def detach(network: str, targets: Sequence[str] = ()) -> list[Endpoint]:
+    """Take endpoints out of a network, all of them without `targets`; returns which.
+
+    What attach made goes, what it adopted is put back as it was. Raises NotFound for a network or
+    endpoint that is not there; EbpfnetError where something could not be undone, after all the rest
+    was.
+    """
+    names.network_name(network)
+    if network not in networks.names() and network not in journals.networks():
+        raise NotFound(
+            f"there is no network {network}",
+            remedy=f"networks: {', '.join(networks.names()) or 'none'}",
+        )
+    with Journal(network) as journal:
+        recovered = journal.recover()
+        if network not in networks.names():
+            if recovered:
+                return []
+            raise NotFound(f"there is no network {network}")
+        with Network(network) as existing:
+            endpoints = existing.endpoints()
+        leaving = [_pick(target, endpoints, network) for target in targets] or endpoints
+        journal.leave([endpoint.id for endpoint in leaving])
+        if len({endpoint.id for endpoint in leaving}) == len(endpoints):
+            _remove_network(journal)
+        return leaving
+
+
+def _pick(target: str, endpoints: Sequence[Endpoint], network: str) -> Endpoint:
+    """The endpoint that a user means by a namespace's name, path or PID."""
+    wanted = f"/proc/{target}/ns/net" if target.isdigit() else target
+    try:
+        inode = (netns.FOLDER / wanted).stat().st_ino  # an absolute path stays what it is
+    except OSError:
+        inode = -1
+    for endpoint in endpoints:
+        if endpoint.netns in (target, wanted) or endpoint.netns_inode == inode:
+            return endpoint
+    known = ", ".join(endpoint.netns for endpoint in endpoints)
+    raise NotFound(
+        f"{target} is not an endpoint of network {network}",
+        remedy=f"endpoints: {known}" if known else "the network has none",
+    )
+
+
+def _remove_network(journal: Journal) -> None:
+    """Undo what is left, which is what the network as a whole was given."""
+    journal.undo(journal.entries())
+    programs.uninstall(journal.network)
+
+
+def collect(*, force: bool = False, report: Callable[[str], None] = lambda line: None) -> list[str]:
+    """Repair every network: finish what was killed, drop what vanished. Returns what was done.
+
+    Networks that somebody works on are left alone. With `force`, networks whose maps another
+    version of the kit made are removed whole. Raises EbpfnetError where something could not be
+    repaired, after all the rest was.
+    """
+    done: list[str] = []
+    errors: list[EbpfnetError] = []
+
+    def say(line: str) -> None:
+        done.append(line)
+        report(line)
+
+    for name in sorted({*networks.names(), *journals.networks()}):
+        try:
+            with Journal(name, wait=False) as journal:
+                _repair(journal, force, say)
+        except Conflict:
+            report(f"{name}: another process is working on it, left alone")
+        except EbpfnetError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return done
+
+
+def _repair(journal: Journal, force: bool, say: Callable[[str], None]) -> None:
+    name = journal.network
+    if journal.recover():
+        say(f"{name}: undid what a killed process had left half done")
+    if name not in networks.names():
+        if journal.entries():
+            journal.undo(journal.entries())
+            say(f"{name}: undid what was left of it")
+        return
+    alive = {link.index for link in links.all_links()}
+    try:
+        with Network(name) as network:
+            endpoints = network.endpoints()
+    except (LayoutMismatch, NotFound, KernelError):
+        if not force:
+            raise
+        _remove_network(journal)
+        say(f"{name}: removed, its maps are not ours to read")
+        return
+    gone = [endpoint for endpoint in endpoints if endpoint.ifindex not in alive]
+    if gone:
+        journal.leave([endpoint.id for endpoint in gone])
+        labels = ", ".join(endpoint.netns for endpoint in gone)
+        say(f"{name}: removed endpoints whose interfaces are gone: {labels}")
+    if len(gone) == len(endpoints):
+        _remove_network(journal)
+        say(f"{name}: removed, it has no endpoint")

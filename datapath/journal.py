@@ -1,0 +1,272 @@
+"""The journal of a network: each change is written down before it is made.
+
+What cannot be read back from the kernel (which bridge a veth came from, which namespaces are ours)
+lives here, in /run/ebpfnet/<network>.journal, readable by root alone. One JSON object a line,
+only ever appended, so that whoever is killed at any moment leaves a journal that can be undone:
+
+    {"step": 7, "owner": 2, "kind": "MakeInterface", "fields": {...}}   about to be done
+    {"committed": 7}                                                     all up to 7 stand
+    {"leaving": [2]}                                                     these owners are detached
+    {"undone": 7}                                                        reverted
+
+`owner` is the endpoint's id, 0 for what the whole network shares. A journal is held under a lock
+for as long as somebody works on its network; a lock that is free means that nobody does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+from datapath.errors import AlreadyExists, Conflict, EbpfnetError
+
+FOLDER: Final = Path("/run/ebpfnet")
+NETWORK_OWNER: Final = 0
+_SUFFIX = ".journal"
+_LOCK_PATIENCE = 60.0  # seconds
+
+
+class Step(Protocol):
+    """One change to the machine that can be described, made and undone.
+
+    A frozen dataclass of plain values (text, numbers, booleans, lists, mappings), so that it can be
+    written down. `revert` puts back what was there before, also after a partial or missing `apply`;
+    it may be called twice.
+    """
+
+    def commands(self) -> list[str]:
+        """What a person would type in its place."""
+        ...
+
+    def apply(self) -> None:
+        """Make the change. Raises EbpfnetError."""
+        ...
+
+    def revert(self) -> None:
+        """Undo it; no error where there is nothing to undo."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A step in the journal that has not been undone."""
+
+    number: int
+    owner: int
+    step: Step
+    committed: bool
+
+
+class Journal:
+    """The journal of one network, locked. Use as a context manager."""
+
+    def __init__(self, network: str, *, wait: bool = True) -> None:
+        """Open, lock and read it; made where it is missing.
+
+        Raises Conflict when another process works on the network: at once without `wait`, else
+        after a minute.
+        """
+        from datapath.steps import decode
+
+        self.network = network
+        self.path = FOLDER / f"{network}{_SUFFIX}"
+        self._fd = _open_locked(self.path, wait=wait)
+        self._entries: dict[int, tuple[int, Step]] = {}
+        self._committed = 0
+        self._last = 0
+        self.leaving: set[int] = set()
+        with os.fdopen(os.dup(self._fd), "rb") as file:
+            file.seek(0)
+            lines = file.read().split(b"\n")
+        # The last piece is empty, or a line that its writer did not live to finish: not done yet.
+        for line in lines[:-1]:
+            event: dict[str, Any] = json.loads(line)
+            if "step" in event:
+                self._last = event["step"]
+                self._entries[self._last] = (
+                    event["owner"],
+                    decode(event["kind"], event["fields"]),
+                )
+            elif "committed" in event:
+                self._committed = event["committed"]
+            elif "leaving" in event:
+                self.leaving.update(event["leaving"])
+            else:
+                self._entries.pop(event["undone"], None)
+        if lines[-1]:
+            os.ftruncate(self._fd, sum(len(line) + 1 for line in lines[:-1]))
+
+    def entries(self) -> list[Entry]:
+        """What stands, oldest first."""
+        return [
+            Entry(number, owner, step, number <= self._committed)
+            for number, (owner, step) in sorted(self._entries.items())
+        ]
+
+    def _append(self, event: dict[str, Any]) -> None:
+        os.write(self._fd, json.dumps(event).encode() + b"\n")
+
+    def do(self, owner: int, step: Step) -> None:
+        """Write a step down, then make it. Raises what the step raises."""
+        self._last += 1
+        self._append(
+            {
+                "step": self._last,
+                "owner": owner,
+                "kind": type(step).__name__,
+                "fields": asdict(step),  # type: ignore[call-overload]
+            }
+        )
+        self._entries[self._last] = (owner, step)
+        try:
+            step.apply()
+        except AlreadyExists:  # not ours to undo
+            self._append({"undone": self._last})
+            self._entries.pop(self._last)
+            raise
+
+    def commit(self) -> None:
+        """Let what was done stand."""
+        self._append({"committed": self._last})
+        self._committed = self._last
+
+    def leave(self, owners: Sequence[int]) -> None:
+        """Undo all that was done for these endpoints; a crash midway is finished by `recover`."""
+        self._append({"leaving": list(owners)})
+        self.leaving.update(owners)
+        self.undo(entry for entry in self.entries() if entry.owner in self.leaving)
+
+    def recover(self) -> bool:
+        """Finish what a killed process left half done; whether there was anything."""
+        unfinished = [
+            entry for entry in self.entries() if not entry.committed or entry.owner in self.leaving
+        ]
+        self.undo(unfinished)
+        return bool(unfinished)
+
+    def undo(self, entries: Iterable[Entry]) -> None:
+        """Revert entries, newest first. One that fails stops no other; the first error is raised
+        at the end.
+        """
+        errors: list[EbpfnetError] = []
+        newest_first = sorted(entries, key=lambda entry: entry.number, reverse=True)
+        for kind, group in itertools.groupby(newest_first, key=lambda entry: type(entry.step)):
+            alike = list(group)
+            # What can be undone together at the price of one says so.
+            together: Callable[[list[Step]], None] | None = getattr(kind, "revert_all", None)
+            for run in [alike] if together else [[entry] for entry in alike]:
+                try:
+                    if together:
+                        together([entry.step for entry in run])
+                    else:
+                        run[0].step.revert()
+                except EbpfnetError as error:
+                    errors.append(error)
+                    continue  # kept in the journal: the next try may succeed
+                for entry in run:
+                    self._append({"undone": entry.number})
+                    self._entries.pop(entry.number, None)
+        self.leaving &= {owner for owner, _ in self._entries.values()}
+        if errors:
+            raise errors[0]
+
+    @contextmanager
+    def passing(self, owner: int, step: Step) -> Iterator[None]:
+        """A change for the length of a block, undone at its end or, after a crash, by `recover`.
+
+        To be used inside a transaction: what is committed stands.
+        """
+        self.do(owner, step)
+        number = self._last
+        yield
+        self.undo([entry for entry in self.entries() if entry.number == number])
+
+    @contextmanager
+    def transaction(self) -> Iterator[Self]:
+        """All of it or nothing: what was done inside is undone when the block raises.
+
+        The clean-up's own errors are noted on the one that is raised.
+        """
+        start = self._last
+        try:
+            yield self
+        except BaseException as error:
+            try:
+                self.undo([entry for entry in self.entries() if entry.number > start])
+            except EbpfnetError as failure:
+                error.add_note(f"undoing it failed too: {failure}; run `ebpfnet gc`")
+            raise
+        self.commit()
+
+    def close(self) -> None:
+        """Release the lock; a journal in which nothing stands is removed, and its folder too."""
+        if self._fd < 0:
+            return
+        if not self._entries:
+            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # another network's journal is in it
+                FOLDER.rmdir()
+        os.close(self._fd)
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def networks() -> list[str]:
+    """Networks that have a journal."""
+    return sorted(path.name.removesuffix(_SUFFIX) for path in FOLDER.glob(f"*{_SUFFIX}"))
+
+
+def _open_locked(path: Path, *, wait: bool) -> int:
+    """Open and lock; whoever removes a journal does so under its lock, so look again afterwards."""
+    deadline = time.monotonic() + (_LOCK_PATIENCE if wait else 0)
+    told = False
+    while True:
+        try:
+            FOLDER.mkdir(mode=0o700, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # the folder went in between
+            continue
+        except OSError as error:
+            raise Conflict(
+                f"cannot write {path}: {(error.strerror or '').lower()}", remedy="run as root"
+            ) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            if time.monotonic() >= deadline:
+                raise Conflict(
+                    f"another process is working on network {path.stem}",
+                    remedy="wait for it to end",
+                ) from None
+            if not told:
+                print(f"waiting for another process on network {path.stem}", file=sys.stderr)
+                told = True
+            time.sleep(0.02)
+            continue
+        try:
+            if os.fstat(fd).st_ino == path.stat().st_ino:
+                return fd
+        except FileNotFoundError:
+            pass
+        os.close(fd)

@@ -1,0 +1,138 @@
+"""Names and addresses that come from outside: checked once, here, before anything is done.
+
+Everything raises InvalidInput (or NotFound for a process that is not there), with the remedy.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Final
+
+from datapath.errors import Conflict, InvalidInput, NotFound
+from datapath.kernel.net import netns
+from datapath.kernel.net.netns import Netns
+from datapath.records import IFNAME_LENGTH, NETNS_LENGTH
+
+DEFAULT_NETWORK: Final = "default"
+DEFAULT_SUBNET: Final = IPv4Network("10.1.1.0/24")
+MAX_NAME: Final = IFNAME_LENGTH - 1
+
+# bpffs keeps dots for itself; the rest is what file and interface names have in common.
+_NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NETNS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def network_name(text: str) -> str:
+    """A network's name: 1 to 15 letters, digits, '_' or '-'."""
+    if len(text) > MAX_NAME:
+        raise InvalidInput(
+            f"network name {text!r} has {len(text)} characters",
+            remedy=f"use at most {MAX_NAME}",
+        )
+    if not _NETWORK.fullmatch(text):
+        raise InvalidInput(
+            f"{text!r} cannot name a network",
+            remedy="use letters, digits, '_' and '-', beginning with a letter or digit",
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A namespace that the user means: its label, and itself, None where it is to be made."""
+
+    label: str
+    netns: Netns | None
+
+
+def target(text: str) -> Target:
+    """What `text` means: a name, a path to a namespace, or a PID; a new name is to be made.
+
+    The label is the name in /run/netns where the namespace has one, whatever it was called by.
+    The host's own namespace is refused under any name.
+    """
+    if "/" in text:
+        found = netns.at(text, Path(text))
+        if found is None:
+            raise InvalidInput(
+                f"{text} does not open a network namespace",
+                remedy="give a name without '/', or a path such as /proc/PID/ns/net",
+            )
+    elif (path := netns.FOLDER / text).exists() and text not in (".", ".."):
+        found = netns.at(text, path)
+        if found is None:
+            raise InvalidInput(
+                f"{path} is a file, not a namespace", remedy=f"ip netns delete {text}"
+            )
+    elif text.isascii() and text.isdigit():
+        path = Path("/proc") / text / "ns/net"
+        found = netns.at(str(path), path)
+        if found is None:
+            raise NotFound(f"there is no process {text}, and no namespace of that name")
+    else:
+        return Target(_new_namespace(text), None)
+
+    if found.inode == netns.host_inode():
+        raise InvalidInput(
+            f"{text} is the host's own namespace, which is never an endpoint",
+            remedy="name another namespace, or one that does not exist to have it made",
+        )
+    label = next((known.name for known in netns.named() if known.inode == found.inode), found.name)
+    if len(label.encode()) >= NETNS_LENGTH:
+        raise InvalidInput(
+            f"{label} is longer than {NETNS_LENGTH - 1} bytes",
+            remedy="name the namespace: ip netns attach NAME PID",
+        )
+    return Target(label, found)
+
+
+def _new_namespace(text: str) -> str:
+    if len(text) > MAX_NAME:
+        raise InvalidInput(
+            f"namespace name {text!r} has {len(text)} characters",
+            remedy=f"use at most {MAX_NAME}",
+        )
+    if not _NETNS.fullmatch(text):
+        raise InvalidInput(
+            f"{text!r} cannot name a namespace",
+            remedy="use letters, digits, '.', '_' and '-', beginning with a letter or digit",
+        )
+    return text
+
+
+def subnet(text: str) -> IPv4Network:
+    """An IPv4 network with room for two endpoints: "10.1.1.0/24"."""
+    try:
+        network = IPv4Network(text)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{text!r} is not an IPv4 network: {error}", remedy="write it as 10.1.1.0/24"
+        ) from error
+    if network.num_addresses < 4 or network.is_multicast or network.is_loopback:
+        raise InvalidInput(f"{network} cannot hold endpoints", remedy="use a /30 or larger")
+    return network
+
+
+def address_of(text: str) -> tuple[str, IPv4Address]:
+    """A NETNS=ADDR option as its two halves."""
+    label, equals, address = text.rpartition("=")
+    if not equals or not label:
+        raise InvalidInput(f"{text!r} is not NETNS=ADDR", remedy="write ns0=10.1.1.5")
+    try:
+        return label, IPv4Interface(address).ip
+    except ValueError as error:
+        raise InvalidInput(f"{address!r} is not an IPv4 address") from error
+
+
+def check_host_address(address: IPv4Address, network: IPv4Network) -> None:
+    """Refuse an address that an endpoint of `network` cannot have. Raises Conflict."""
+    if address not in network:
+        raise Conflict(
+            f"address {address} is outside the subnet {network}",
+            remedy="choose one inside, or another network with --network and --subnet",
+        )
+    if address in (network.network_address, network.broadcast_address):
+        raise Conflict(f"{address} is the subnet's own address, not an endpoint's")

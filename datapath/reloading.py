@@ -1,0 +1,19 @@
+"""Replacing a live network's program: see programs.replace."""
+
+from __future__ import annotations
+
+from datapath import modes, names, programs
+from datapath.journal import Journal
+from datapath.network import Network
+
+
+def reload(network: str) -> int:
+    """Compile and put in place; returns how many endpoints changed over.
+
+    Raises NotFound, LayoutMismatch, CompileError, VerifierError, KernelError; the old program runs
+    on where it has not been replaced.
+    """
+    names.network_name(network)
+    with Network(network) as existing, Journal(network) as journal:
+        journal.recover()
+        return programs.replace(existing, modes.by_id(existing.mode))

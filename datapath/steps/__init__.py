@@ -1,0 +1,20 @@
+"""The changes that the kit makes to a machine: each knows its command line and its undoing.
+
+Steps are written to journals by class name and fields, so both are a format: add, do not rename.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datapath.journal import Step
+
+__all__ = ["Step", "decode"]
+
+
+def decode(kind: str, fields: dict[str, Any]) -> Step:
+    """A step as a journal holds it."""
+    from datapath.steps import interfaces, programs
+
+    step: Step = getattr(programs, kind, None) or getattr(interfaces, kind)
+    return step(**fields)  # type: ignore[operator,no-any-return]
