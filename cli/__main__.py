@@ -1,0 +1,5 @@
+"""`python -m cli`: the same as the console script `ebpfnet`."""
+
+from cli.main import main
+
+main()

@@ -1,0 +1,99 @@
+"""The `ebpfnet` command: which commands there are, and how an error becomes a line and a code.
+
+Commands are imported when they are called, so that `ebpfnet --help` costs no more than click.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Final
+
+import click
+
+from datapath.errors import EbpfnetError, InvalidInput
+from datapath.version import VERSION
+
+# Name: module under cli, and the line that `ebpfnet --help` shows.
+COMMANDS: Final = {
+    "attach": ("attach", "Join namespaces by eBPF, without a bridge."),
+    "detach": ("attach", "Undo attach: put everything back as it was."),
+    "reload": ("attach", "Replace a live network's programs; maps stay, no packet is lost."),
+    "gc": ("attach", "Repair what was killed midway, drop what has vanished."),
+    "status": ("status", "Networks with their modes, hooks, programs and endpoints."),
+    "endpoint": ("endpoint", "Endpoint tables, read from the pinned maps."),
+    "map": ("map", "BPF maps: list, dump, look up, watch, check."),
+    "compare": ("compare", "Measure forwarding modes side by side."),
+    "doctor": ("doctor", "Check every prerequisite of this machine."),
+    "completion": ("completion", "Print shell completion for bash, zsh or fish."),
+}
+EXIT_FAILURE: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"cli.{COMMANDS[cmd_name][0]}"), cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="ebpfnet")
+def cli() -> None:
+    """Join network namespaces by eBPF, compare that with a bridge, look into every map.
+
+    \b
+    ebpfnet attach               make ns0 and ns1, joined without a bridge
+    ebpfnet endpoint list        who is on the network, what they sent
+    ebpfnet compare              a veth pair, a bridge and eBPF, measured in turn
+    ebpfnet detach               all gone
+    """
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
+    try:
+        code = cli.main(prog_name="ebpfnet", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted; what was begun is undone")
+        code = EXIT_INTERRUPTED
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "ebpfnet"
+        _complain(f"{error.format_message().rstrip('.')}; see `{path} --help`")
+        code = EXIT_USAGE
+    except click.ClickException as error:
+        _complain(error.format_message())
+        code = EXIT_FAILURE
+    except EbpfnetError as error:
+        _complain(" ".join(str(error).split()))
+        for note in getattr(error, "__notes__", ()):
+            _complain(note)
+        if verbose and error.detail:
+            click.echo(error.detail, err=True)
+        code = EXIT_USAGE if isinstance(error, InvalidInput) else EXIT_FAILURE
+    except BrokenPipeError:
+        # Whoever reads has seen enough (`| head`); keep the interpreter's own flush quiet too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(line: str) -> None:
+    click.echo(f"ebpfnet: {line}", err=True)

@@ -1,0 +1,55 @@
+"""Rendering: the same rows as a table, JSON or YAML, on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+
+def rows(
+    form: str,
+    records: Sequence[Mapping[str, Any]],
+    headings: Mapping[str, str] | None = None,
+    *,
+    empty: str = "",
+) -> None:
+    """Print records; `headings` maps their keys, in order, to column titles of the table.
+
+    An empty table prints `empty` on stderr instead; JSON and YAML print an empty list.
+    """
+    if form != "table":
+        document(form, list(records))
+        return
+    if not records:
+        if empty:
+            click.echo(empty, err=True)
+        return
+    columns = headings or {key: key for key in records[0]}
+    lines = [[_cell(record.get(key)) for key in columns] for record in records]
+    click.echo(table(columns.values(), lines))
+
+
+def table(headings: Iterable[str], lines: Sequence[Sequence[str]]) -> str:
+    """Columns two spaces apart; numbers to the right."""
+    from tabulate import tabulate
+
+    return tabulate(lines, headers=list(headings), tablefmt="plain", disable_numparse=False)
+
+
+def document(form: str, value: Any) -> None:
+    """Print any value as JSON or YAML."""
+    if form == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        click.echo(json.dumps(value, indent=2))
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    return str(value)
