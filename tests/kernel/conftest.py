@@ -1,0 +1,23 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import hosts, inventory
+
+MOST_LINES = 60  # of a difference; a thousand namespaces make tens of thousands
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_leftovers() -> None:
+    """What a killed earlier run left would be in the way of this one."""
+    hosts.remove_leftovers()
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[inventory.Inventory]:
+    """Fails a test after which the machine is not what it was; yields what it was."""
+    before = inventory.take()
+    yield before
+    if lines := inventory.left_behind(before):
+        more = [f"... and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+        pytest.fail("\n".join(["left behind:", *lines[:MOST_LINES], *more]), pytrace=False)

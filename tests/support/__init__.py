@@ -1,0 +1,1 @@
+"""What tests share: the machine's inventory, and the tools that a person has."""
