@@ -6,7 +6,6 @@ Commands are imported when they are called, so that `ebpfnet --help` costs no mo
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from typing import Final
 
@@ -31,6 +30,8 @@ COMMANDS: Final = {
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+# click >= 8.2 raises it where a group is called without a command; before, it printed the help.
+_NO_COMMAND: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class LazyGroup(click.Group):
@@ -64,16 +65,21 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; never returns."""
+    """Run the command line; never returns.
+
+    Where nobody reads stdout any more (`| head`), click ends it quietly with exit code 1.
+    """
     verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
     try:
         code = cli.main(prog_name="ebpfnet", standalone_mode=False)
-        sys.stdout.flush()
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except (click.Abort, KeyboardInterrupt):
         _complain("interrupted; what was begun is undone")
         code = EXIT_INTERRUPTED
+    except _NO_COMMAND as error:
+        click.echo(error.format_message())
+        code = 0
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "ebpfnet"
         _complain(f"{error.format_message().rstrip('.')}; see `{path} --help`")
@@ -82,18 +88,20 @@ def main() -> None:
         _complain(error.format_message())
         code = EXIT_FAILURE
     except EbpfnetError as error:
-        _complain(" ".join(str(error).split()))
+        _complain(str(error))
         for note in getattr(error, "__notes__", ()):
             _complain(note)
         if verbose and error.detail:
             click.echo(error.detail, err=True)
         code = EXIT_USAGE if isinstance(error, InvalidInput) else EXIT_FAILURE
-    except BrokenPipeError:
-        # Whoever reads has seen enough (`| head`); keep the interpreter's own flush quiet too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except Exception as error:  # a bug: say so in a line, and all of it to those who ask
+        if verbose:
+            raise
+        _complain(f"internal error: {type(error).__name__}: {error}; see all with --verbose")
+        code = EXIT_FAILURE
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(line: str) -> None:
-    click.echo(f"ebpfnet: {line}", err=True)
+def _complain(message: str) -> None:
+    """One line on stderr, whatever the message is made of."""
+    click.echo(f"ebpfnet: {' '.join(message.split())}", err=True)

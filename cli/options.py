@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -10,21 +9,13 @@ from typing import Any, Final, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from datapath.errors import Unsupported
+from datapath.privileges import require as require_privileges
+
+__all__ = ["complete_netns", "network", "output", "require_privileges", "verbose"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_CAP_NET_ADMIN: Final = 12
-_CAP_SYS_ADMIN: Final = 21
-
-
-def require_privileges() -> None:
-    """Raises Unsupported without root's capabilities over networks, namespaces and BPF."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff"))
-    if not (effective >> _CAP_NET_ADMIN & 1 and effective >> _CAP_SYS_ADMIN & 1):
-        user = "root without CAP_SYS_ADMIN" if os.geteuid() == 0 else f"user {os.geteuid()}"
-        raise Unsupported("root", f"this needs root, and you are {user}", remedy="run it with sudo")
+_NETNS: Final = Path("/run/netns")
 
 
 def _complete_network(
@@ -44,7 +35,7 @@ def complete_netns(
 ) -> list[CompletionItem]:
     """Names in /run/netns."""
     try:
-        found = sorted(path.name for path in Path("/run/netns").iterdir())
+        found = sorted(path.name for path in _NETNS.iterdir())
     except OSError:
         return []
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]

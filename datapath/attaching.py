@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 from typing import Any, Final
@@ -23,7 +23,7 @@ from datapath.endpoint import (
     made_mac,
     random_mac,
 )
-from datapath.errors import Conflict, InvalidInput, Unsupported
+from datapath.errors import Conflict, EbpfnetError, InvalidInput, Unsupported
 from datapath.journal import NETWORK_OWNER, Journal, Step
 from datapath.kernel.bpf import features
 from datapath.kernel.net import bridge, ethtool, links, netns, tc
@@ -33,6 +33,7 @@ from datapath.names import DEFAULT_NETWORK, MAX_NAME, Target
 from datapath.network import Network
 from datapath.records import HookId
 from datapath.steps.interfaces import ExpediteRcu
+from datapath.steps.programs import SHELL_FUNCTIONS, AddEndpoint
 
 DEFAULT_TARGETS: Final = ("ns0", "ns1")
 _MANY: Final = 16  # endpoints at once for which waiting for RCU is worth avoiding
@@ -67,7 +68,9 @@ class Plan:
 
     def commands(self) -> list[str]:
         """The same as a person would type it."""
-        return [command for _, step in self.steps for command in step.commands()]
+        commands = [command for _, step in self.steps for command in step.commands()]
+        needs_functions = any(isinstance(step, AddEndpoint) for _, step in self.steps)
+        return [SHELL_FUNCTIONS, *commands] if needs_functions else commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ def attach(
         journal.recover()
         _forget_vanished(journal, request.network)
         made = plan(request)
+        if not made.steps:
+            return made
         many = len(made.members) >= _MANY and ExpediteRcu.possible()
         with (
             journal.transaction(),
@@ -126,6 +131,7 @@ def plan(request: Request) -> Plan:
     mode = modes.ebpf(request.mode or modes.DEFAULT)
     if name in networks.names():
         with Network(name) as network:
+            network.check_layouts()
             mode = modes.by_id(network.mode)
             existing = NetworkSpec(
                 name, network.subnet, network.hook, network.max_endpoints, exists=True
@@ -161,7 +167,7 @@ def plan(request: Request) -> Plan:
         _hook(request, mode),
         request.max_endpoints or DEFAULT_MAX_ENDPOINTS,
     )
-    members = _members(new, found, wanted, spec, present, taken, host_links)
+    members = _members(new, found, wanted, spec, mode, present, taken, host_links)
     if len(present) + len(members) > spec.max_endpoints:
         raise Conflict(
             f"network {name} has room for {spec.max_endpoints} endpoints, "
@@ -262,12 +268,15 @@ def _find_interface(target: Target, host_links: Sequence[Link], network: str) ->
     for other in networks.names():
         if other == network:
             continue
-        with Network(other) as existing:
-            if any(endpoint.ifindex == host.index for endpoint in existing.endpoints()):
-                raise Conflict(
-                    f"{target.label} is an endpoint of network {other} already",
-                    remedy=f"ebpfnet detach {target.label} --network {other}",
-                )
+        in_use = False
+        # One that is just being made, or that we cannot read, has no say.
+        with suppress(EbpfnetError), Network(other) as existing:
+            in_use = any(endpoint.ifindex == host.index for endpoint in existing.endpoints())
+        if in_use:
+            raise Conflict(
+                f"{target.label} is an endpoint of network {other} already",
+                remedy=f"ebpfnet detach {target.label} --network {other}",
+            )
     return _Found(link, host, tuple(netns.run_inside(path, lambda: links.addresses(link.index))))
 
 
@@ -291,6 +300,7 @@ def _members(
     found: Mapping[str, _Found | None],
     wanted: Mapping[str, IPv4Address],
     spec: NetworkSpec,
+    mode: EbpfMode,
     present: Sequence[Endpoint],
     taken: dict[IPv4Address | IPv6Address, str],
     host_links: Sequence[Link],
@@ -344,7 +354,7 @@ def _members(
                 )
             claim(ipv4, target.label)
         if interface:
-            members.append(_adopted(next(ids), target, interface, ipv4, spec))
+            members.append(_adopted(next(ids), target, interface, ipv4, spec, mode))
         else:
             host_ifname = _host_ifname(target.label, host_names)
             host_names.add(host_ifname)
@@ -403,7 +413,12 @@ def _made(
 
 
 def _adopted(
-    member_id: int, target: Target, found: _Found, ipv4: IPv4Address, spec: NetworkSpec
+    member_id: int,
+    target: Target,
+    found: _Found,
+    ipv4: IPv4Address,
+    spec: NetworkSpec,
+    mode: EbpfMode,
 ) -> Member:
     """A member that keeps the interface it has."""
     if target.netns is None:
@@ -429,10 +444,7 @@ def _adopted(
             added_address="" if has_ipv4 else str(added),
             had_clsact=tc.has_clsact(found.host.name),
             features=netns.run_inside(
-                path, lambda: ethtool.get_features(found.link.name, ALL_OFFLOADS)
+                path, lambda: ethtool.requested(found.link.name, mode.offloads)
             ),
         ),
     )
-
-
-ALL_OFFLOADS: Final = tuple({name for mode in modes.EBPF for name in mode.offloads})

@@ -17,6 +17,7 @@ from datapath.kernel.bpf import libbpf
 from datapath.kernel.bpf import links as bpf_links
 from datapath.kernel.net import links, netns, tc
 from datapath.kernel.net.links import Link
+from datapath.modes import by_id
 from datapath.names import DEFAULT_NETWORK
 from datapath.network import Network
 from datapath.records import HookId
@@ -48,7 +49,7 @@ def check(network: Network) -> list[Finding]:
     state = _State(network)
     return [
         finding
-        for part in (_endpoints, _namespaces, _addresses, _devices, _attachments)
+        for part in (_attachments, _endpoints, _namespaces, _addresses, _devices)
         for finding in part(state)
     ]
 
@@ -114,7 +115,8 @@ def _endpoints(state: _State) -> Iterator[Finding]:
             yield Finding("endpoints", key, problem, _COLLECT)
         elif link.name != name:
             problem = f"the host interface of {label} is called {link.name}, not {name}"
-            remedy = shlex.join(["ip", "link", "set", link.name, "name", name])
+            # Before Linux 6.2 an interface has to be down to be renamed.
+            remedy = f"ip link set {link.name} down && ip link set {link.name} name {name} up"
             yield Finding("endpoints", key, problem, remedy)
         if not 1 <= endpoint.id <= state.network.max_endpoints:
             problem = f"{label} has id {endpoint.id}, beyond the network's room"
@@ -181,11 +183,12 @@ def _own_addresses(
     """The addresses of an endpoint's interface against the entries that lead to it, both ways."""
     label = endpoint.netns
     entries = {ip for ip, entry in state.addresses.items() if entry.id == endpoint.id}
+    primary = {ip for ip in (endpoint.ipv4, endpoint.ipv6, endpoint.ipv6_link_local) if ip}
     has = {address.ip for address in addresses}
-    for ip in sorted(has - entries, key=str):
+    for ip in sorted((primary | has) - entries, key=str):
         entry = state.addresses.get(ip)
         whose = f"the map gives it to id {entry.id}" if entry else "the map has no entry"
-        problem = f"{link.name} in {label} has this address, {whose}"
+        problem = f"it is an address of {label}, {whose}"
         yield Finding(_map_of(ip), str(ip), problem, state.anew(endpoint))
     for ip in sorted(entries - has, key=str):
         problem = f"it leads to {label}, where {link.name} does not have this address"
@@ -195,7 +198,7 @@ def _own_addresses(
 
 
 def _addresses(state: _State) -> Iterator[Finding]:
-    """Maps endpoints_v4 and endpoints_v6 against map endpoints, both ways."""
+    """Maps endpoints_v4 and endpoints_v6 against map endpoints."""
     for ip, entry in state.addresses.items():
         name, key = _map_of(ip), str(ip)
         owner = state.by_id.get(entry.id)
@@ -212,11 +215,6 @@ def _addresses(state: _State) -> Iterator[Finding]:
         if (mac := entry.mac.people()) != owner.mac:
             problem = f"it has MAC {mac}, the endpoint {owner.netns} has {owner.mac}"
             yield Finding(name, key, problem, state.anew(owner))
-    for endpoint in state.endpoints:
-        for primary in (endpoint.ipv4, endpoint.ipv6, endpoint.ipv6_link_local):
-            if primary and primary not in state.addresses:
-                problem = f"endpoint {endpoint.netns} has this address, the map has no entry"
-                yield Finding(_map_of(primary), str(primary), problem, state.anew(endpoint))
 
 
 def _devices(state: _State) -> Iterator[Finding]:
@@ -236,18 +234,18 @@ def _devices(state: _State) -> Iterator[Finding]:
 
 def _attachments(state: _State) -> Iterator[Finding]:
     """What runs at each host end: the network's own program, by a pin that is attached there."""
-    ours = _pinned_programs(state.network)
+    pinned = _pinned_program(state.network)
     for endpoint in state.endpoints:
         key, where = str(endpoint.id), f"{endpoint.host_ifname} of {endpoint.netns}"
         program = _program_at(state.network, endpoint)
         if program is None:
             problem = f"the network's program is not attached at {where}"
             yield Finding("links", key, problem, state.anew(endpoint))
-        elif program not in ours:
+        elif program != pinned:
             problem = f"program {program} is attached at {where}, which is not the network's"
             yield Finding("links", key, problem, f"ebpfnet reload{state.option}")
     known = {str(number) for number in state.by_id}
-    for pin in sorted((state.network.path / "links").iterdir()):
+    for pin in sorted((state.network.path / "links").glob("*")):
         if pin.name not in known:
             yield Finding("links", pin.name, "no endpoint has this id", f"rm {pin}")
 
@@ -264,13 +262,13 @@ def _program_at(network: Network, endpoint: Endpoint) -> int | None:
     return link.program_id if link.ifindex == endpoint.ifindex else None
 
 
-def _pinned_programs(network: Network) -> set[int]:
-    """Kernel ids of the programs that the network has pinned. Raises KernelError."""
-    ids = set()
-    for pin in (network.path / "progs").iterdir():
-        fd = libbpf.object_get(pin)
-        try:
-            ids.add(bpf_links.program_info(fd).id)
-        finally:
-            os.close(fd)
-    return ids
+def _pinned_program(network: Network) -> int | None:
+    """Kernel id of the program that the network has pinned, None where it is not there."""
+    try:
+        fd = libbpf.object_get(network.path / "progs" / by_id(network.mode).program.function)
+    except KernelError:
+        return None
+    try:
+        return bpf_links.program_info(fd).id
+    finally:
+        os.close(fd)

@@ -7,12 +7,13 @@ what was killed midway and removes what has lost its interfaces.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from datapath import journal as journals
 from datapath import names, programs
 from datapath import network as networks
 from datapath.endpoint import Endpoint
-from datapath.errors import Conflict, EbpfnetError, KernelError, LayoutMismatch, NotFound
+from datapath.errors import Busy, EbpfnetError, KernelError, LayoutMismatch, NotFound
 from datapath.journal import Journal
 from datapath.kernel.net import links, netns
 from datapath.network import Network
@@ -38,6 +39,7 @@ def detach(network: str, targets: Sequence[str] = ()) -> list[Endpoint]:
                 return []
             raise NotFound(f"there is no network {network}")
         with Network(network) as existing:
+            existing.check_layouts()
             endpoints = existing.endpoints()
         leaving = [_pick(target, endpoints, network) for target in targets] or endpoints
         journal.leave([endpoint.id for endpoint in leaving])
@@ -65,7 +67,7 @@ def _pick(target: str, endpoints: Sequence[Endpoint], network: str) -> Endpoint:
 
 def _remove_network(journal: Journal) -> None:
     """Undo what is left, which is what the network as a whole was given."""
-    journal.undo(journal.entries())
+    journal.leave(sorted({entry.owner for entry in journal.entries()}))
     programs.uninstall(journal.network)
 
 
@@ -77,7 +79,7 @@ def collect(*, force: bool = False, report: Callable[[str], None] = lambda line:
     repaired, after all the rest was.
     """
     done: list[str] = []
-    errors: list[EbpfnetError] = []
+    errors: list[Exception] = []
 
     def say(line: str) -> None:
         done.append(line)
@@ -87,9 +89,9 @@ def collect(*, force: bool = False, report: Callable[[str], None] = lambda line:
         try:
             with Journal(name, wait=False) as journal:
                 _repair(journal, force, say)
-        except Conflict:
+        except Busy:
             report(f"{name}: another process is working on it, left alone")
-        except EbpfnetError as error:
+        except Exception as error:  # whatever it is, the others are to be repaired
             errors.append(error)
     if errors:
         raise errors[0]
@@ -98,6 +100,11 @@ def collect(*, force: bool = False, report: Callable[[str], None] = lambda line:
 
 def _repair(journal: Journal, force: bool, say: Callable[[str], None]) -> None:
     name = journal.network
+    if force and _is_foreign(name):
+        programs.uninstall(name)  # first: what is undone below looks into no map then
+        _remove_network(journal)
+        say(f"{name}: removed, its maps are not ours to read")
+        return
     if journal.recover():
         say(f"{name}: undid what a killed process had left half done")
     if name not in networks.names():
@@ -105,6 +112,10 @@ def _repair(journal: Journal, force: bool, say: Callable[[str], None]) -> None:
             journal.undo(journal.entries())
             say(f"{name}: undid what was left of it")
         return
+    # Left by a `reload` that was killed; every endpoint runs the old program or the new one.
+    with suppress(FileNotFoundError):
+        (networks.ROOT / name / "progs/replacement").unlink()
+        say(f"{name}: dropped what a killed process had left half replaced")
     alive = {link.index for link in links.all_links()}
     try:
         with Network(name) as network:
@@ -123,3 +134,15 @@ def _repair(journal: Journal, force: bool, say: Callable[[str], None]) -> None:
     if len(gone) == len(endpoints):
         _remove_network(journal)
         say(f"{name}: removed, it has no endpoint")
+
+
+def _is_foreign(network: str) -> bool:
+    """Whether another version of the kit made one of the network's maps."""
+    try:
+        with Network(network) as existing:
+            existing.check_layouts()
+    except LayoutMismatch:
+        return True
+    except EbpfnetError:
+        return False  # half made or half gone
+    return False

@@ -2,12 +2,12 @@
 
 Runs without root and with anything missing, and says then what it could not tell. Changes nothing:
 the program that is compiled and loaded as a proof is gone again at once. (It goes the way that
-`attach` goes, and so fills the same cache of kernel headers on Debian; see datapath.kernel.bpf.headers.)
+`attach` goes, which may fill the cache of joined headers that datapath.kernel.bpf.headers keeps.)
 """
 
 from __future__ import annotations
 
-import errno
+import importlib
 import importlib.metadata
 import os
 import re
@@ -19,21 +19,27 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
-from datapath.errors import EbpfnetError, KernelError, Unsupported
+from datapath.errors import EbpfnetError, Unsupported
 from datapath.kernel.bpf import features, headers, libbpf
 from datapath.kernel.net import netns, sysctl
 from datapath.network import BPFFS, require_bpffs
+from datapath.privileges import missing_capabilities
 
 _OLDEST_KERNEL: Final = (5, 15)
-_CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # the latter includes CAP_BPF
-_ALL_USERS: Final = ["0", "0", str(2**32 - 1)]  # the uid_map of the initial user namespace
 _DISTRIBUTION_BCC: Final = Path("/usr/lib/python3/dist-packages/bcc")
 # Tools of root's that are not on everybody's PATH.
 _PATH: Final = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+# Modules, and a symbol by which each is known where it is built in.
+_MODULES: Final = {
+    "veth": "veth_newlink",
+    "bridge": "br_dev_newlink",
+    "sch_ingress": "clsact_init",
+    "cls_bpf": "cls_bpf_init",
+}
 _PROOF: Final = """\
 #include <uapi/linux/if_ether.h>
 int proof(struct __sk_buff *frame) { return frame->len > ETH_HLEN; }
@@ -58,6 +64,7 @@ class State(StrEnum):
 
     OK = "ok"
     MISSING = "missing"
+    OPTIONAL_MISSING = "optional-missing"
     UNKNOWN = "unknown"
 
 
@@ -86,13 +93,6 @@ def examine() -> list[Check]:
     return [_check(name, probe, without) for name, probe, without in _probes()]
 
 
-def missing_capabilities() -> list[str]:
-    """The capabilities over networks, namespaces and BPF that this thread has not."""
-    status = Path("/proc/thread-self/status").read_text()
-    effective = int(re.findall(r"^CapEff:\s*(\w+)$", status, re.MULTILINE)[0], 16)
-    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
-
-
 # A probe returns what it found. Unsupported says that it is missing, PermissionError that only root
 # can tell. With it goes what is lost without, None for what is required.
 _Probe = tuple[str, Callable[[], str], str | None]
@@ -103,7 +103,7 @@ def _probes() -> Iterator[_Probe]:
     yield "kernel", _kernel, None
     yield "bpffs", _bpffs, None
     yield "namespaces", _namespaces, None
-    yield "veth", partial(_module, "veth", "veth_newlink", "CONFIG_VETH"), None
+    yield "veth", partial(_module, "veth", "CONFIG_VETH"), None
     yield "tc hook", _tc_hook, None
     yield "libbpf", features.libbpf_version, None
     yield "bcc", _bcc, None
@@ -115,8 +115,7 @@ def _probes() -> Iterator[_Probe]:
     yield "jit", _jit, "programs run several times slower"
     yield "ipv6", _ipv6, "endpoints have no IPv6 addresses"
     yield "cgroup2", _cgroup2, "no mode sockmap"
-    bridge = partial(_module, "bridge", "br_dev_newlink", "CONFIG_BRIDGE")
-    yield "bridge", bridge, "nothing to compare with in mode bridge"
+    yield "bridge", partial(_module, "bridge", "CONFIG_BRIDGE"), "no mode bridge to compare with"
     yield "bridge-nf", _bridge_netfilter, ""
     for name, package, without in _TOOLS:
         yield name, partial(_tool, name, package), without
@@ -124,41 +123,33 @@ def _probes() -> Iterator[_Probe]:
 
 def _check(name: str, probe: Callable[[], str], without: str | None) -> Check:
     check = partial(Check, name, without is None)
+    missing = State.MISSING if without is None else State.OPTIONAL_MISSING
     lost = f"; without: {without}" if without else ""
     try:
         return check(State.OK, probe())
-    except PermissionError as error:
-        return check(State.UNKNOWN, "only root can tell", _as_root(), str(error))
+    except PermissionError:
+        return check(State.UNKNOWN, "only root can tell", "mend privileges first")
     except EbpfnetError as error:
-        return check(State.MISSING, error.message + lost, error.remedy, error.detail)
+        return check(missing, error.message + lost, error.remedy, error.detail)
     except Exception as error:  # whatever is wrong with this machine, the other checks go on
-        return check(State.MISSING, f"{type(error).__name__}: {error}{lost}")
-
-
-def _as_root() -> str:
-    return "sudo ebpfnet doctor" if shutil.which("sudo") else 'su -c "ebpfnet doctor"'
+        return check(missing, f"{type(error).__name__}: {error}{lost}")
 
 
 def _require_root() -> None:
     if missing_capabilities():
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        raise PermissionError
 
 
 def _privileges() -> str:
-    missing = ", ".join(missing_capabilities())
-    if os.geteuid() != 0 and missing:
-        user = f"user {os.geteuid()} is not root and lacks {missing}"
-        raise Unsupported("root", user, remedy=_as_root())
-    if missing:
-        flags = " ".join(f"--cap-add {name}" for name in missing_capabilities())
-        raise Unsupported("root", f"root lacks {missing}", remedy=f"docker run {flags} ...")
-    if Path("/proc/self/uid_map").read_text().split() != _ALL_USERS:
-        raise Unsupported(
-            "root",
-            "root in a user namespace has no power over BPF",
-            remedy="run it as the machine's root, outside of rootless containers",
-        )
-    return "root" if os.geteuid() == 0 else f"user {os.geteuid()} with {', '.join(_CAPABILITIES)}"
+    if uid := os.geteuid():
+        who = f"user {uid}, not root,"
+        remedy = "sudo ebpfnet doctor" if shutil.which("sudo") else 'su -c "ebpfnet doctor"'
+    else:
+        who = "root"
+        remedy = "docker run --cap-add NET_ADMIN --cap-add SYS_ADMIN, as the machine's own root"
+    if missing := missing_capabilities():
+        raise Unsupported("root", f"{who} lacks {' and '.join(missing)}", remedy=remedy)
+    return who
 
 
 def _kernel() -> str:
@@ -191,17 +182,24 @@ def _namespaces() -> str:
     return f"{netns.FOLDER}, {len(netns.named())} there"
 
 
-def _has_module(module: str, symbol: str) -> bool:
-    """Whether the kernel has it built in, loaded or to be loaded; finding out loads nothing."""
-    for name in ("modules.builtin", "modules.dep"):
-        listed = Path("/lib/modules", os.uname().release, name)
-        if listed.exists() and f"/{module}.ko" in listed.read_text():
-            return True
-    return re.search(rf" {symbol}\s", Path("/proc/kallsyms").read_text()) is not None
+@cache
+def _modules() -> frozenset[str]:
+    """Those of _MODULES that are built in, loaded or to be loaded; finding out loads none."""
+    folder = Path("/lib/modules", os.uname().release)
+    lists = [folder / "modules.builtin", folder / "modules.dep"]
+    listed = "".join(path.read_text() for path in lists if path.exists())
+    symbols = {
+        *re.findall(rf" ({'|'.join(_MODULES.values())})\s", Path("/proc/kallsyms").read_text())
+    }
+    return frozenset(
+        module
+        for module, symbol in _MODULES.items()
+        if f"/{module}.ko" in listed or symbol in symbols
+    )
 
 
-def _module(module: str, symbol: str, option: str) -> str:
-    if not _has_module(module, symbol):
+def _module(module: str, option: str) -> str:
+    if module not in _modules():
         raise Unsupported(
             module,
             f"this kernel has no {module} devices",
@@ -215,7 +213,7 @@ def _tc_hook() -> str:
     hooks = []
     if not missing_capabilities() and features.has(features.TCX):
         hooks.append("tcx")
-    if _has_module("sch_ingress", "clsact_init") and _has_module("cls_bpf", "cls_bpf_init"):
+    if _modules() >= {"sch_ingress", "cls_bpf"}:
         hooks.append("clsact")
     if not hooks:
         _require_root()
@@ -231,11 +229,11 @@ def _bcc() -> str:
     try:
         version = features.bcc_version()
     except Exception as error:  # of another package by that name, or of a broken installation
-        own_python = "/usr/bin/python3 -m venv --system-site-packages .venv, and install ebpfnet there"
+        venv = "/usr/bin/python3 -m venv --system-site-packages .venv; pip install ebpfnet there"
         raise Unsupported(
             "bcc",
             f"{sys.executable} cannot import bcc",
-            remedy=own_python if _DISTRIBUTION_BCC.is_dir() else "apt-get install python3-bpfcc",
+            remedy=venv if _DISTRIBUTION_BCC.is_dir() else "apt-get install python3-bpfcc",
             detail=f"{type(error).__name__}: {error}",
         ) from error
     return f"{version} in {sys.executable}"
@@ -243,21 +241,15 @@ def _bcc() -> str:
 
 def _headers() -> str:
     folder = headers.find()
-    if not (folder / "include/linux/kernel.h").exists():
-        raise Unsupported(
-            "kernel headers",
-            f"{folder}, of $BCC_KERNEL_SOURCE, holds no kernel headers",
-            remedy="unset BCC_KERNEL_SOURCE",
-        )
     release = os.uname().release
     own = Path("/lib/modules", release, "build").resolve() == folder or release in folder.name
-    return f"{folder}, {'of this kernel' if own else 'of another kernel, which serves as well'}"
+    return f"{folder} ({'of this kernel' if own else 'of another kernel, which serves'})"
 
 
 def _compile_and_load() -> str:
+    _require_root()
     from datapath.kernel.bpf import compiler
 
-    _require_root()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "proof.c")
         source.write_text(_PROOF)
@@ -270,12 +262,12 @@ def _compile_and_load() -> str:
 
 def _pyroute2() -> str:
     try:
-        from datapath.kernel.net import links  # noqa: F401: what imports it is what has to work
+        importlib.import_module("datapath.kernel.net.links")
     except ImportError as error:
         raise Unsupported(
             "pyroute2",
             f"{sys.executable} cannot import pyroute2",
-            remedy=f"{sys.executable} -m pip install pyroute2",
+            remedy=f"{sys.executable} -m pip install --upgrade pyroute2",
             detail=str(error),
         ) from error
     return importlib.metadata.version("pyroute2")
@@ -331,7 +323,8 @@ def _bridge_netfilter() -> str:
     value = sysctl.read("net/bridge/bridge-nf-call-iptables")
     if value is None:
         return "br_netfilter is not loaded: bridges are spared iptables"
-    return f"bridge-nf-call-iptables is {value}: bridges {'are spared' if value == '0' else 'pay for'} iptables"
+    cost = "are spared" if value == "0" else "pay for"
+    return f"bridge-nf-call-iptables is {value}: bridges {cost} iptables"
 
 
 def _tool(name: str, package: str) -> str:

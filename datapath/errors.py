@@ -40,6 +40,10 @@ class AlreadyExists(Conflict):
     """Somebody else's object has the name; the step that found it made nothing."""
 
 
+class Busy(Conflict):
+    """Another process works on the network; its own end is all that helps."""
+
+
 class Unsupported(EbpfnetError):
     """The kernel or the machine lacks something; `feature` names it."""
 
@@ -86,6 +90,7 @@ class LayoutMismatch(EbpfnetError):
 # What the kernel means by an errno, in the words of this field.
 _REASONS = {
     errno_codes.EPERM: "not permitted",
+    errno_codes.EACCES: "not permitted",
     errno_codes.EEXIST: "it exists already",
     errno_codes.ENOENT: "it does not exist",
     errno_codes.ENODEV: "the interface is gone",
@@ -96,6 +101,7 @@ _REASONS = {
 }
 _REMEDIES = {
     errno_codes.EPERM: "run as root",
+    errno_codes.EACCES: "run as root",
     errno_codes.ENODEV: "see `ebpfnet map check`, then `ebpfnet gc`",
 }
 

@@ -2,7 +2,8 @@
 
 What cannot be read back from the kernel (which bridge a veth came from, which namespaces are ours)
 lives here, in /run/ebpfnet/<network>.journal, readable by root alone. One JSON object a line,
-only ever appended, so that whoever is killed at any moment leaves a journal that can be undone:
+appended as things happen, so that whoever is killed at any moment leaves a journal that can be
+undone (and written anew, without what was undone, when all is done):
 
     {"step": 7, "owner": 2, "kind": "MakeInterface", "fields": {...}}   about to be done
     {"committed": 7}                                                     all up to 7 stand
@@ -15,6 +16,7 @@ for as long as somebody works on its network; a lock that is free means that nob
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import json
@@ -28,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from datapath.errors import AlreadyExists, Conflict, EbpfnetError
+from datapath.errors import AlreadyExists, Busy, Conflict, KernelError
 
 FOLDER: Final = Path("/run/ebpfnet")
 NETWORK_OWNER: Final = 0
@@ -73,38 +75,57 @@ class Journal:
     def __init__(self, network: str, *, wait: bool = True) -> None:
         """Open, lock and read it; made where it is missing.
 
-        Raises Conflict when another process works on the network: at once without `wait`, else
-        after a minute.
+        Raises Busy when another process works on the network: at once without `wait`, else after a
+        minute; Conflict where another version of the kit wrote it; KernelError.
         """
-        from datapath.steps import decode
-
         self.network = network
         self.path = FOLDER / f"{network}{_SUFFIX}"
+        self._fresh = self.path.with_suffix(".fresh")  # in this one's place soon, see _rewrite
         self._fd = _open_locked(self.path, wait=wait)
         self._entries: dict[int, tuple[int, Step]] = {}
         self._committed = 0
         self._last = 0
+        self._undone = False
         self.leaving: set[int] = set()
+        try:
+            self._read()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _read(self) -> None:
+        self._fresh.unlink(missing_ok=True)  # its writer was killed
         with os.fdopen(os.dup(self._fd), "rb") as file:
             file.seek(0)
             lines = file.read().split(b"\n")
         # The last piece is empty, or a line that its writer did not live to finish: not done yet.
-        for line in lines[:-1]:
-            event: dict[str, Any] = json.loads(line)
-            if "step" in event:
-                self._last = event["step"]
-                self._entries[self._last] = (
-                    event["owner"],
-                    decode(event["kind"], event["fields"]),
-                )
-            elif "committed" in event:
-                self._committed = event["committed"]
-            elif "leaving" in event:
-                self.leaving.update(event["leaving"])
-            else:
-                self._entries.pop(event["undone"], None)
+        for number, line in enumerate(lines[:-1], 1):
+            try:
+                self._replay(json.loads(line))
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise Conflict(
+                    f"line {number} of {self.path} is not of this version of ebpfnet",
+                    remedy="detach with the version that wrote it, or undo by hand what the file "
+                    "lists and delete it",
+                    detail=repr(error),
+                ) from error
         if lines[-1]:
             os.ftruncate(self._fd, sum(len(line) + 1 for line in lines[:-1]))
+
+    def _replay(self, event: dict[str, Any]) -> None:
+        from datapath.steps import decode
+
+        if "step" in event:
+            self._last, owner = event["step"], event["owner"]
+            self._entries[self._last] = (owner, decode(event["kind"], event["fields"]))
+            self.leaving.discard(owner)  # who has left is gone: this is the next one with the id
+        elif "committed" in event:
+            self._committed = event["committed"]
+        elif "leaving" in event:
+            self.leaving.update(event["leaving"])
+        else:
+            self._entries.pop(event["undone"], None)
+            self._undone = True
 
     def entries(self) -> list[Entry]:
         """What stands, oldest first."""
@@ -114,26 +135,35 @@ class Journal:
         ]
 
     def _append(self, event: dict[str, Any]) -> None:
-        os.write(self._fd, json.dumps(event).encode() + b"\n")
+        line = _line(event)
+        size = os.fstat(self._fd).st_size
+        try:
+            if os.write(self._fd, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            os.ftruncate(self._fd, size)
+            raise KernelError(
+                f"writing {self.path}",
+                error.errno or errno.EIO,
+                remedy=f"make room in {FOLDER.parent}",
+            ) from error
 
     def do(self, owner: int, step: Step) -> None:
         """Write a step down, then make it. Raises what the step raises."""
         self._last += 1
-        self._append(
-            {
-                "step": self._last,
-                "owner": owner,
-                "kind": type(step).__name__,
-                "fields": asdict(step),  # type: ignore[call-overload]
-            }
-        )
+        # Known before it is written: whoever is interrupted in between undoes what nobody has done.
         self._entries[self._last] = (owner, step)
+        self._append(_step_event(self._last, owner, step))
         try:
             step.apply()
         except AlreadyExists:  # not ours to undo
-            self._append({"undone": self._last})
-            self._entries.pop(self._last)
+            self._forget(self._last)
             raise
+
+    def _forget(self, number: int) -> None:
+        self._entries.pop(number, None)
+        self._undone = True
+        self._append({"undone": number})
 
     def commit(self) -> None:
         """Let what was done stand."""
@@ -158,7 +188,7 @@ class Journal:
         """Revert entries, newest first. One that fails stops no other; the first error is raised
         at the end.
         """
-        errors: list[EbpfnetError] = []
+        errors: list[Exception] = []
         newest_first = sorted(entries, key=lambda entry: entry.number, reverse=True)
         for kind, group in itertools.groupby(newest_first, key=lambda entry: type(entry.step)):
             alike = list(group)
@@ -170,12 +200,10 @@ class Journal:
                         together([entry.step for entry in run])
                     else:
                         run[0].step.revert()
-                except EbpfnetError as error:
-                    errors.append(error)
-                    continue  # kept in the journal: the next try may succeed
-                for entry in run:
-                    self._append({"undone": entry.number})
-                    self._entries.pop(entry.number, None)
+                    for entry in run:
+                        self._forget(entry.number)
+                except Exception as error:  # whatever it is, the others are to be undone
+                    errors.append(error)  # kept in the journal: the next try may succeed
         self.leaving &= {owner for owner, _ in self._entries.values()}
         if errors:
             raise errors[0]
@@ -203,7 +231,7 @@ class Journal:
         except BaseException as error:
             try:
                 self.undo([entry for entry in self.entries() if entry.number > start])
-            except EbpfnetError as failure:
+            except Exception as failure:
                 error.add_note(f"undoing it failed too: {failure}; run `ebpfnet gc`")
             raise
         self.commit()
@@ -216,8 +244,30 @@ class Journal:
             self.path.unlink(missing_ok=True)
             with suppress(OSError):  # another network's journal is in it
                 FOLDER.rmdir()
+        elif self._undone:
+            self._rewrite()
         os.close(self._fd)
         self._fd = -1
+
+    def _rewrite(self) -> None:
+        """Put a journal of what stands in this one's place, so that it grows no longer for ever.
+
+        Whoever waits for the old one's lock looks again once it is free.
+        """
+        stands = [
+            _step_event(number, owner, step)
+            for number, (owner, step) in sorted(self._entries.items())
+        ]
+        committed = max((n for n in self._entries if n <= self._committed), default=0)
+        leaving = [{"leaving": sorted(self.leaving)}] if self.leaving else []
+        try:
+            self._fresh.touch(0o600)
+            self._fresh.write_bytes(
+                b"".join(map(_line, (*stands, {"committed": committed}, *leaving)))
+            )
+            self._fresh.rename(self.path)
+        except OSError:  # no room for both; the old one says the same
+            self._fresh.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -229,6 +279,19 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _step_event(number: int, owner: int, step: Step) -> dict[str, Any]:
+    return {
+        "step": number,
+        "owner": owner,
+        "kind": type(step).__name__,
+        "fields": asdict(step),  # type: ignore[call-overload]
+    }
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    return json.dumps(event).encode() + b"\n"
 
 
 def networks() -> list[str]:
@@ -247,15 +310,13 @@ def _open_locked(path: Path, *, wait: bool) -> int:
         except FileNotFoundError:  # the folder went in between
             continue
         except OSError as error:
-            raise Conflict(
-                f"cannot write {path}: {(error.strerror or '').lower()}", remedy="run as root"
-            ) from error
+            raise KernelError(f"opening {path}", error.errno or errno.EIO) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             if time.monotonic() >= deadline:
-                raise Conflict(
+                raise Busy(
                     f"another process is working on network {path.stem}",
                     remedy="wait for it to end",
                 ) from None

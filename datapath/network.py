@@ -69,11 +69,11 @@ class Network:
             exists = (self.path / "maps").is_dir()
         except PermissionError as error:
             raise KernelError(f"reading {self.path}", errno.EPERM) from error
-        if not exists:
-            known = ", ".join(names())
+        known = names()
+        if not exists or name not in known:  # "" and "../x" are folders too
             raise NotFound(
-                f"there is no network {name}",
-                remedy=f"networks: {known}" if known else "make one: ebpfnet attach",
+                f"there is no network {name or repr(name)}",
+                remedy=f"networks: {', '.join(known)}" if known else "make one: ebpfnet attach",
             )
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class Network:
 
     def map_names(self) -> list[str]:
         """The maps that are pinned."""
-        return sorted(path.name for path in (self.path / "maps").iterdir())
+        return sorted(path.name for path in (self.path / "maps").glob("*"))
 
     def map(self, name: str) -> Map:
         """One pinned map, compared with the layout we expect. Raises NotFound, LayoutMismatch."""
@@ -113,6 +113,13 @@ class Network:
                 raise
             self._open[name] = opened
         return self._open[name]
+
+    def check_layouts(self) -> None:
+        """Compare every map and the version, before anything is written. Raises LayoutMismatch."""
+        for name in self.map_names():
+            if name in MAPS:
+                self.map(name)
+        _ = self.config
 
     @cached_property
     def config(self) -> records.ConfigRecord:

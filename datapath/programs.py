@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from datapath import records
 from datapath.kernel.bpf import features, libbpf, links
@@ -23,15 +23,27 @@ if TYPE_CHECKING:
     from datapath.kernel.bpf.compiler import Instructions
     from datapath.modes.base import EbpfMode
 
+COMMON_MAPS: Final = (
+    "config",
+    "endpoints",
+    "endpoints_v4",
+    "endpoints_v6",
+    "endpoint_stats",
+    "drops",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ProgramSpec:
-    """A program as declared: its source file under bpf/, its function, and what it is loaded as."""
+    """A program as declared: its source file under bpf/, its function, what it is loaded as, and
+    the maps that a network with it has.
+    """
 
     source: str
     function: str
     type: int
     attach_types: Mapping[HookId, int]
+    maps: tuple[str, ...]
 
 
 def _load(program: Instructions, spec: ProgramSpec, hook: HookId, maps: Mapping[str, int]) -> int:
@@ -81,7 +93,7 @@ def install(network: str, mode: EbpfMode, hook: HookId, subnet: str, max_endpoin
         compiler.source_folder() / mode.program.source, _defines(hook, max_endpoints)
     ) as module:
         program = module.function(mode.program.function)
-        for name in ("config", *program.maps):
+        for name in mode.program.maps:
             libbpf.object_pin(module.maps[name], folder / "maps" / name)
         with Map(os.dup(module.maps["config"])) as config_map:
             config_map.update(bytes(4), bytes(config))

@@ -81,7 +81,7 @@ def endpoint(network: Network, text: str) -> dict[str, Any]:
         "addresses": [
             readable(key)
             for name in ("endpoints_v4", "endpoints_v6")
-            for key, value in network.records(name)
+            for key, value in sorted(network.records(name), key=lambda entry: bytes(entry[0]))
             if value.id == found.id
         ],
         "netns_inode": found.netns_inode,

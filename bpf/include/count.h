@@ -13,7 +13,7 @@ static __always_inline void count_drop(enum drop_reason reason, u32 id, u32 byte
 		total->packets++;
 		total->bytes += bytes;
 	}
-	if (sender)
+	if (sender && id) /* 0: of no endpoint */
 		sender->drops++;
 }
 

@@ -11,7 +11,7 @@ static __always_inline bool owns_ipv4(const struct endpoint *endpoint, __be32 ad
 	struct destination *owner;
 
 	if (address == endpoint->ipv4)
-		return true;
+		return address; /* an endpoint without one holds 0.0.0.0, which nobody owns */
 	owner = endpoints_v4.lookup(&address);
 	return owner && owner->id == endpoint->id;
 }

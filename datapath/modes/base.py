@@ -6,6 +6,7 @@ baselines, which exist to be compared with, differ in what they build.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
@@ -59,7 +60,7 @@ def make_namespaces(members: Sequence[Member]) -> Iterator[tuple[int, Step]]:
     """The namespaces that do not exist yet."""
     for member in members:
         if member.to_be_made:
-            yield member.id, MakeNamespace(member.label)
+            yield member.id, MakeNamespace(member.label, f"ebpfnet {secrets.token_hex(4)}")
 
 
 def make_interface(member: Member) -> MakeInterface:

@@ -1,7 +1,8 @@
 """Baseline routed: the host routes between its ends of the veths, as Calico does.
 
-Each endpoint has the link-local gateway 169.254.1.1 for everything; the host end answers ARP for it
-(proxy_arp) and has a host route to the endpoint.
+Each endpoint has the link-local gateway 169.254.1.1 for all others, and on the host a route leads
+to it. The gateway is an address of every host end: proxy ARP would answer for it only on a host
+with a default route, and late. Forwarding is on at the host ends alone, not for the whole host.
 """
 
 from __future__ import annotations
@@ -11,13 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from datapath.endpoint import Member
-from datapath.journal import NETWORK_OWNER, Step
-from datapath.kernel.net import sysctl
+from datapath.journal import Step
 from datapath.modes.base import NetworkSpec, make_interface, make_namespaces
-from datapath.steps.interfaces import AddRoutes, SetSysctl
+from datapath.steps.interfaces import AddAddress, AddRoutes, SetSysctl
 
 GATEWAY: Final = "169.254.1.1"
-_FORWARDING: Final = "net/ipv4/ip_forward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +24,18 @@ class Routed:
     """A Mode."""
 
     name: str = "routed"
-    summary: str = "the host routes, one route for each endpoint, proxy ARP"
+    summary: str = "the host routes, one route for each endpoint"
 
     def missing(self) -> str:
         return ""
 
     def steps(self, network: NetworkSpec, members: Sequence[Member]) -> Iterator[tuple[int, Step]]:
         yield from make_namespaces(members)
-        before = sysctl.read(_FORWARDING) or "0"
-        yield NETWORK_OWNER, SetSysctl(_FORWARDING, "1", before)
         for member in members:
             host = member.host_ifname
             yield member.id, make_interface(member)
-            yield member.id, SetSysctl(f"net/ipv4/conf/{host}/proxy_arp", "1", "0")
+            yield member.id, SetSysctl(f"net/ipv4/conf/{host}/forwarding", "1", "0")
+            yield member.id, AddAddress(host, f"{GATEWAY}/32")
             yield member.id, AddRoutes("", host, [f"{member.ipv4}/32"], "")
             yield (
                 member.id,

@@ -2,7 +2,7 @@
 
 from datapath.kernel.bpf import libbpf
 from datapath.modes.base import EbpfMode
-from datapath.programs import ProgramSpec
+from datapath.programs import COMMON_MAPS, ProgramSpec
 from datapath.records import HookId, ModeId
 
 MODE = EbpfMode(
@@ -14,6 +14,7 @@ MODE = EbpfMode(
         function="tc_redirect",
         type=libbpf.PROG_SCHED_CLS,
         attach_types={HookId.TCX: libbpf.ATTACH_TCX_INGRESS, HookId.CLSACT: 0},
+        maps=COMMON_MAPS,
     ),
     hooks=(HookId.TCX, HookId.CLSACT),
 )

@@ -5,7 +5,7 @@ The packet skips the receiver's host end and its backlog queue: one softirq inst
 
 from datapath.kernel.bpf import features, libbpf
 from datapath.modes.base import EbpfMode
-from datapath.programs import ProgramSpec
+from datapath.programs import COMMON_MAPS, ProgramSpec
 from datapath.records import HookId, ModeId
 
 MODE = EbpfMode(
@@ -17,6 +17,7 @@ MODE = EbpfMode(
         function="tc_peer",
         type=libbpf.PROG_SCHED_CLS,
         attach_types={HookId.TCX: libbpf.ATTACH_TCX_INGRESS, HookId.CLSACT: 0},
+        maps=COMMON_MAPS,
     ),
     hooks=(HookId.TCX, HookId.CLSACT),
     needs=(features.REDIRECT_PEER,),

@@ -9,7 +9,7 @@ of an XDP interface: TCP sends MTU-sized packets.
 
 from datapath.kernel.bpf import features, libbpf
 from datapath.modes.base import EbpfMode
-from datapath.programs import ProgramSpec
+from datapath.programs import COMMON_MAPS, ProgramSpec
 from datapath.records import HookId, ModeId
 
 MODE = EbpfMode(
@@ -21,6 +21,7 @@ MODE = EbpfMode(
         function="xdp_devmap",
         type=libbpf.PROG_XDP,
         attach_types={HookId.XDP: libbpf.ATTACH_XDP},
+        maps=(*COMMON_MAPS, "devices"),
     ),
     hooks=(HookId.XDP,),
     needs=(features.DEVMAP,),

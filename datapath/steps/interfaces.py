@@ -20,6 +20,14 @@ def _command(*words: object) -> str:
     return shlex.join(str(word) for word in words)
 
 
+def _netns_word(path: str) -> str:
+    """How `ip link ... netns` takes a namespace: by name, by PID, or by its path."""
+    parts = Path(path).parts
+    if path.startswith("/run/netns/"):
+        return parts[-1]
+    return parts[2] if parts[1] == "proc" and parts[2].isdigit() else path
+
+
 def _ip(path: str, *words: object) -> str:
     """An `ip` command in the namespace that `path` opens ("" = the host's)."""
     if not path:
@@ -31,18 +39,25 @@ def _ip(path: str, *words: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MakeNamespace:
-    """A namespace with a name in /run/netns."""
+    """A namespace with a name in /run/netns, lo up; a mark on lo tells ours from a namesake."""
 
     name: str
+    mark: str
 
     def commands(self) -> list[str]:
-        return [_command("ip", "netns", "add", self.name)]
+        return [
+            _command("ip", "netns", "add", self.name),
+            _command("ip", "-n", self.name, "link", "set", "lo", "up", "alias", self.mark),
+        ]
 
     def apply(self) -> None:
-        netns.create(self.name)
+        netns.create(self.name, lambda: links.mark_loopback(self.mark))
 
     def revert(self) -> None:
-        netns.delete(self.name)
+        path = netns.FOLDER / self.name
+        found = netns.at(self.name, path)
+        if found is None or netns.run_inside(path, links.loopback_mark) == self.mark:
+            netns.delete(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +73,17 @@ class MakeInterface:
 
     def commands(self) -> list[str]:
         return [
-            _ip(self.netns, "link", "set", "lo", "up"),
             _command(
                 *("ip", "link", "add", self.host_ifname, "address", self.host_mac, "type", "veth"),
-                *("peer", "name", self.ifname, "address", self.mac, "netns", Path(self.netns).name),
+                *(
+                    "peer",
+                    "name",
+                    self.ifname,
+                    "address",
+                    self.mac,
+                    "netns",
+                    _netns_word(self.netns),
+                ),
             ),
             *(
                 _ip(self.netns, "addr", "add", address, "dev", self.ifname)
@@ -137,7 +159,6 @@ class MakePair:
         def configure_far() -> None:
             for address in ends[1]:
                 links.add_address(self.ifname, address)
-            links.set_up("lo", True)
             links.set_up(self.ifname, True)
 
         netns.run_inside(far, configure_far)
@@ -186,6 +207,23 @@ class JoinBridge:
 
 
 @dataclass(frozen=True, slots=True)
+class AddAddress:
+    """An address at a host end of ours; goes with it."""
+
+    host_ifname: str
+    address: str  # with its prefix length
+
+    def commands(self) -> list[str]:
+        return [_ip("", "addr", "add", self.address, "dev", self.host_ifname)]
+
+    def apply(self) -> None:
+        links.add_address(self.host_ifname, ip_interface(self.address))
+
+    def revert(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
 class AddRoutes:
     """Routes on an interface of ours; they go with it."""
 
@@ -204,7 +242,12 @@ class AddRoutes:
     def apply(self) -> None:
         def add() -> None:
             for destination in self.destinations:
-                links.add_route(destination, device=self.device, gateway=self.gateway)
+                links.add_route(
+                    destination,
+                    device=self.device,
+                    gateway=self.gateway,
+                    onlink=bool(self.gateway),
+                )
 
         netns.run_inside(Path(self.netns) if self.netns else HOST_NETNS, add)
 

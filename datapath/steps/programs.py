@@ -8,14 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, ip_interface
 from pathlib import Path
+from typing import Final
 
 from datapath import records
+from datapath.errors import NotFound
 from datapath.kernel.bpf import libbpf, links
 from datapath.kernel.bpf.maps import Map
 from datapath.kernel.net import links as net_links
-from datapath.kernel.net import tc
+from datapath.kernel.net import netns, tc
 from datapath.network import ROOT
 from datapath.records import MAPS, Number
+
+# Little-endian bytes of a number, as bpftool reads them.
+SHELL_FUNCTIONS: Final = """le() { for i in $(seq 0 $(($1 - 1))); do printf '%02x ' """ + (
+    """$(($2 >> 8 * i & 255)); done; }"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +42,9 @@ class MakeNetwork:
         folder = ROOT / self.network
         return [
             f"mkdir -p -m 700 {folder}/maps {folder}/progs {folder}/links",
-            f"clang -O2 -g -target bpf -I bpf/include -DMAX_ENDPOINTS={self.max_endpoints}"
-            f" -c bpf/{spec.source} -o {spec.function}.o",
-            f"bpftool prog loadall {spec.function}.o {folder}/progs pinmaps {folder}/maps",
+            f"# bcc compiles bpf/{spec.source} and loads {spec.function} with its maps; then",
+            *(f"bpftool map pin name {name[:15]} {folder}/maps/{name}" for name in spec.maps),
+            f"bpftool prog pin name {spec.function} {folder}/progs/{spec.function}",
         ]
 
     def apply(self) -> None:
@@ -99,30 +106,39 @@ class AddEndpoint:
         return (ROOT / self.network / "maps/devices").exists()
 
     def commands(self) -> list[str]:
-        # Ids of what does not exist yet cannot be printed: the shell that would type this asks.
-        ifindex = f"$(cat /sys/class/net/{shlex.quote(self.host_ifname)}/ifindex)"
-        maps = ROOT / self.network / "maps"
-        return [
-            f"bpftool map update pinned {maps}/{name} key {what} value {{id {self.id},"
-            f" ifindex {ifindex}, mac {self.mac}}}"
-            for name, what in (
-                *(
-                    (f"endpoints_v{address.version}", address.ip)
-                    for address in map(ip_interface, self.addresses)
-                ),
-                ("endpoints", ifindex),
+        # What is not there yet has no numbers to print: the shell asks, by SHELL_FUNCTIONS.
+        ifindex = f"$(le 4 $(cat /sys/class/net/{shlex.quote(self.host_ifname)}/ifindex))"
+        inode = f"$(le 8 $(stat -L -c %i {shlex.quote(self.netns)}))"
+        commands = []
+        for name, key, value in self._entries(0, 0):
+            # Where the number stands in the value (in the key as well, in endpoints).
+            at, number = 4, ifindex
+            if name == "endpoints":
+                at, number = records.EndpointRecord.netns_inode.offset, inode
+            elif name == "devices":
+                at = 0
+            rest = at + (8 if number is inode else 4)
+            key_text = ifindex if name == "endpoints" else key.hex(" ")
+            value_text = " ".join(
+                part for part in (value[:at].hex(" "), number, value[rest:].hex(" ")) if part
             )
-        ]
+            commands.append(
+                f"bpftool map update pinned {ROOT / self.network / 'maps' / name}"
+                f" key hex {key_text} value hex {value_text}"
+            )
+        return commands
 
     def apply(self) -> None:
         ifindex = net_links.index_of(self.host_ifname)
-        inode = Path(self.netns).stat().st_ino
+        found = netns.at(self.label, Path(self.netns))
+        if found is None:
+            raise NotFound(f"namespace {self.netns} is gone", remedy="see `ip netns`")
         stats = MAPS["endpoint_stats"]
         zero = bytes((stats.value_size + 7) // 8 * 8 * libbpf.possible_cpus())
         # The id may have been somebody else's: counting starts anew before anybody sends.
         for name, key, value in (
             (stats.name, bytes(Number(self.id)), zero),
-            *self._entries(ifindex, inode),
+            *self._entries(ifindex, found.inode),
         ):
             with Map.pinned(ROOT / self.network / "maps" / name) as target:
                 target.update(key, value)

@@ -5,7 +5,7 @@ joined into one text with #line markers: errors still name header and line. bcc 
 each declaration; those of a network that exist already are put in their place by descriptor, in
 the instructions, before the program is loaded. That lets programs be replaced with the maps kept.
 
-The only module that imports bcc.
+The only module that compiles.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ctypes as ct
 import os
 import re
 import struct
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -69,17 +70,20 @@ def join(source: Path, folder: Path | None = None) -> str:
 
 
 @contextmanager
-def _captured_stderr() -> Iterator[list[str]]:
-    """clang writes its errors to descriptor 2: collect them for our own error."""
+def _captured_output() -> Iterator[list[str]]:
+    """clang writes its errors to descriptor 2, bcc some to 1: collect them for our own error."""
     collected: list[str] = []
+    sys.stdout.flush()
     with tempfile.TemporaryFile() as file:
-        kept = os.dup(2)
-        os.dup2(file.fileno(), 2)
+        kept = {fd: os.dup(fd) for fd in (1, 2)}
+        for fd in kept:
+            os.dup2(file.fileno(), fd)
         try:
             yield collected
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            for fd, original in kept.items():
+                os.dup2(original, fd)
+                os.close(original)
             file.seek(0)
             collected.append(file.read().decode(errors="replace"))
 
@@ -107,18 +111,19 @@ class Module:
         os.environ["BCC_KERNEL_SOURCE"] = str(headers.find())
         try:
             import bcc
-        except ImportError as error:
+
+            self._library: Any = bcc.lib
+        except (ImportError, OSError, AttributeError) as error:  # no package, no libbcc, a namesake
             raise Unsupported(
                 "bcc",
                 "bcc's Python package is not importable",
                 remedy="apt-get install python3-bpfcc, and use the distribution's own python3",
                 detail=str(error),
             ) from error
-        self._library: Any = bcc.lib
         text = join(source)
         flags = ["-Wno-unused-function", *(f"-D{name}={value}" for name, value in defines.items())]
         try:
-            with _captured_stderr() as output:
+            with _captured_output() as output:
                 self._bpf: Any = bcc.BPF(text=text, cflags=flags)
         except Exception as error:  # bcc raises nothing narrower
             words = "".join(output)

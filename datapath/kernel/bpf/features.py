@@ -1,4 +1,4 @@
-"""What this kernel can do, found out by asking it: never by its version. And what asks it."""
+"""What this kernel can do, found out by asking it, never by its version; and what asks it."""
 
 from __future__ import annotations
 

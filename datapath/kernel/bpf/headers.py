@@ -81,6 +81,12 @@ def _link_together(halves: Sequence[Path], target: Path) -> None:
 def find() -> Path:
     """The folder to compile against. Raises Unsupported, naming the package to install."""
     if given := os.environ.get("BCC_KERNEL_SOURCE"):
+        if not (Path(given) / "include/linux/kconfig.h").exists():  # what bcc itself looks for
+            raise Unsupported(
+                "kernel headers",
+                f"{given}, of $BCC_KERNEL_SOURCE, holds no kernel headers",
+                remedy="unset BCC_KERNEL_SOURCE",
+            )
         return Path(given)
     own = Path("/lib/modules") / os.uname().release / "build"
     if (own / "include/generated/autoconf.h").exists():

@@ -166,7 +166,12 @@ def rejoin(port: BridgePort) -> None:
         _set_port(netlink, index, _differences(fresh, port.attributes, _SETTABLE))
         _restore_backup(netlink, index, bridge.index, fresh.get(_BACKUP_PORT, 0), port.backup)
         _restore_vlans(netlink, index, port.vlans)
+        # An address outlives the VLAN it was added for, but can only be added while that is there.
+        for vid in {entry["vlan"] for entry in port.addresses} - {0, *_by_vid(port.vlans)}:
+            _set_vlans(netlink, index, RTM_NEWVLAN, range(vid, vid + 1), 0)
         _restore_addresses(netlink, index, message.get_attr("IFLA_ADDRESS"), port.addresses)
+        for vid in _by_vid(_vlans(netlink, index)).keys() - _by_vid(port.vlans).keys():
+            _set_vlans(netlink, index, RTM_DELVLAN, range(vid, vid + 1), 0)
         if _state_is_free(message, _link(netlink, bridge.index)):
             _set_port(netlink, index, _differences(fresh, port.attributes, {_STATE}))
         _restore_groups(netlink, index, bridge.index, port.groups)
@@ -269,6 +274,10 @@ def _vids(entry: dict[str, Any]) -> range:
     return range(entry["first"], entry["last"] + 1)
 
 
+def _by_vid(vlans: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    return {vid: entry for entry in vlans for vid in _vids(entry)}
+
+
 def _set_vlans(netlink: Any, index: int, kind: int, vids: range, flags: int, *options: Any) -> None:
     """RTM_NEWVLAN or RTM_DELVLAN for a range of VLANs."""
     entry = [["BRIDGE_VLANDB_ENTRY_INFO", {"flags": flags, "vid": vids[0]}], *options]
@@ -281,13 +290,12 @@ def _set_vlans(netlink: Any, index: int, kind: int, vids: range, flags: int, *op
 
 
 def _restore_vlans(netlink: Any, index: int, wanted: list[dict[str, Any]]) -> None:
+    """Add VLANs and set their options; none is removed."""
     if _vlans(netlink, index) == wanted:
         return
     for entry in wanted:
         _set_vlans(netlink, index, RTM_NEWVLAN, _vids(entry), entry["flags"])
-    present = {vid: entry for entry in _vlans(netlink, index) for vid in _vids(entry)}
-    for vid in present.keys() - {vid for entry in wanted for vid in _vids(entry)}:
-        _set_vlans(netlink, index, RTM_DELVLAN, range(vid, vid + 1), 0)
+    present = _by_vid(_vlans(netlink, index))
     for entry in wanted:
         vids = _vids(entry)
         options = [

@@ -97,6 +97,20 @@ def get(name: str) -> Link:
     return link
 
 
+def mark_loopback(alias: str) -> None:
+    """Bring lo up and note on it whose namespace this is. Raises KernelError."""
+    with _netlink("bringing lo up") as netlink:
+        netlink.link("set", index=_LOOPBACK, state="up", ifalias=alias)
+
+
+def loopback_mark() -> str:
+    """What was noted on lo, "" where nothing was. Raises KernelError."""
+    with _netlink("reading lo") as netlink:
+        for message in netlink.link("get", index=_LOOPBACK):
+            return str(message.get_attr("IFLA_IFALIAS") or "")
+    return ""
+
+
 def index_of(name: str) -> int:
     """The ifindex of an interface, without asking netlink for the rest of it. Raises NotFound."""
     try:
@@ -147,7 +161,7 @@ def create_veth(
     peer_mac: str,
     mtu: int | None = None,
 ) -> None:
-    """Make a veth here whose other end is in `peer_netns`, give it addresses, bring it and lo up.
+    """Make a veth here whose other end is in `peer_netns`, give it addresses, bring it up.
 
     The other end stays down. Raises AlreadyExists where one of the names is taken; KernelError, and
     then what was made until then stays (delete `ifname`).
@@ -156,7 +170,6 @@ def create_veth(
     fd = os.open(peer_netns, os.O_RDONLY)
     try:
         with _netlink(f"making veth {ifname} - {peer_ifname}") as netlink:
-            netlink.link("set", index=_LOOPBACK, state="up")
             netlink.link(
                 "add",
                 ifname=ifname,

@@ -74,10 +74,11 @@ def named() -> list[Netns]:
     return [found for path in paths if (found := at(path.name, path))]
 
 
-def create(name: str) -> None:
+def create(name: str, prepare: Callable[[], None] = lambda: None) -> None:
     """Make a namespace and bind it to /run/netns/`name`, as `ip netns add` does.
 
-    Raises AlreadyExists where the name is taken, KernelError.
+    `prepare` is run inside before it has its name, so that nobody sees it half made. Raises
+    AlreadyExists where the name is taken, KernelError.
     """
     if not FOLDER.is_dir():
         FOLDER.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -97,6 +98,7 @@ def create(name: str) -> None:
 
     def make() -> None:
         _call(f"making namespace {name}", "unshare", _CLONE_NEWNET)
+        prepare()
         _call(
             f"naming namespace {name}",
             "mount",
