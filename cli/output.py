@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -28,15 +28,22 @@ def rows(
             click.echo(empty, err=True)
         return
     columns = headings or {key: key for key in records[0]}
-    lines = [[_cell(record.get(key)) for key in columns] for record in records]
-    click.echo(table(columns.values(), lines))
-
-
-def table(headings: Iterable[str], lines: Sequence[Sequence[str]]) -> str:
-    """Columns two spaces apart; numbers to the right."""
     from tabulate import tabulate
 
-    return tabulate(lines, headers=list(headings), tablefmt="plain", disable_numparse=False)
+    # Numbers are those of the records: a namespace may well be called 1e5.
+    numeric = [
+        all(isinstance(record.get(key), int | float | None) for record in records)
+        for key in columns
+    ]
+    click.echo(
+        tabulate(
+            [[_cell(record.get(key)) for key in columns] for record in records],
+            headers=list(columns.values()),
+            tablefmt="plain",
+            disable_numparse=True,
+            colalign=["right" if is_number else "left" for is_number in numeric],
+        )
+    )
 
 
 def document(form: str, value: Any) -> None:

@@ -10,6 +10,7 @@ Nothing here compiles, writes or remembers: what it says is what is pinned. Layo
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from functools import cached_property
@@ -31,10 +32,11 @@ ROOT: Final = BPFFS / "ebpfnet"
 
 
 def require_bpffs() -> None:
-    """Raises Unsupported where bpffs is not mounted."""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _, where, kind, *_ = line.split()
-        if where == str(BPFFS) and kind == "bpf":
+    """Raises Unsupported where bpffs is not mounted, or another file system lies over it."""
+    device = BPFFS.stat().st_dev if BPFFS.exists() else 0
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        mounted, _, source = line.partition(" - ")
+        if f" {os.major(device)}:{os.minor(device)} " in mounted and source.startswith("bpf "):
             return
     raise Unsupported(
         "bpffs",
