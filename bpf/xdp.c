@@ -31,7 +31,7 @@ static __always_inline u32 frame_length(struct xdp_md *xdp)
 #else
 	u64 length = (void *)(long)xdp->data_end - (void *)(long)xdp->data;
 
-	/* Or clang folds it into the caller's sums, and the verifier wants no other sum with data_end. */
+	/* Or clang folds it into the caller's sums, and the verifier forbids any with data_end. */
 	asm volatile("" : "+r"(length));
 	return length;
 #endif

@@ -95,7 +95,7 @@ def attach(
         mode=mode,
         hook=HookId[hook.upper()] if hook else None,
         subnet=names.subnet(subnet) if subnet else None,
-        addresses=dict(map(names.address_of, addresses)),
+        addresses=names.addresses(addresses),
         max_endpoints=max_endpoints,
     )
     if dry_run:

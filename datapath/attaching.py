@@ -6,6 +6,7 @@ Planning only reads; `attach` does what `plan` says, under the network's journal
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
@@ -26,7 +27,7 @@ from datapath.endpoint import (
 from datapath.errors import Conflict, EbpfnetError, InvalidInput, Unsupported
 from datapath.journal import NETWORK_OWNER, Journal, Step
 from datapath.kernel.bpf import features
-from datapath.kernel.net import bridge, ethtool, links, netns, tc
+from datapath.kernel.net import bridge, ethtool, links, netns, sysctl, tc
 from datapath.kernel.net.links import Link
 from datapath.modes.base import DEFAULT_MAX_ENDPOINTS, EbpfMode, NetworkSpec
 from datapath.names import DEFAULT_NETWORK, MAX_NAME, Target
@@ -36,6 +37,7 @@ from datapath.steps.interfaces import ExpediteRcu
 from datapath.steps.programs import SHELL_FUNCTIONS, AddEndpoint
 
 DEFAULT_TARGETS: Final = ("ns0", "ns1")
+_NOT_IN_IFNAMES: Final = re.compile(r"[^\w.-]", re.ASCII)
 _MANY: Final = 16  # endpoints at once for which waiting for RCU is worth avoiding
 
 
@@ -209,12 +211,17 @@ def _check_same(request: Request, existing: NetworkSpec, mode: EbpfMode) -> None
 
 def _addresses_in(network: Network) -> dict[IPv4Address | IPv6Address, str]:
     """Every address in the network's maps, with the label of the endpoint that has it."""
-    labels = {endpoint.id: endpoint.netns for endpoint in network.endpoints()}
-    return {
-        kind(bytes(key)): labels.get(value.id, f"endpoint {value.id}")
-        for kind, name in ((IPv4Address, "endpoints_v4"), (IPv6Address, "endpoints_v6"))
-        for key, value in network.records(name)
-    }
+    endpoints = network.endpoints()
+    labels = {endpoint.id: endpoint.netns for endpoint in endpoints}
+    taken: dict[IPv4Address | IPv6Address, str] = {}
+    for kind, name in ((IPv4Address, "endpoints_v4"), (IPv6Address, "endpoints_v6")):
+        for key, value in network.records(name):
+            taken[kind(bytes(key))] = labels.get(value.id, f"endpoint {value.id}")
+    for endpoint in endpoints:
+        for address in (endpoint.ipv4, endpoint.ipv6, endpoint.ipv6_link_local):
+            if address:
+                taken[address] = endpoint.netns
+    return taken
 
 
 def _hook(request: Request, mode: EbpfMode) -> HookId:
@@ -277,7 +284,20 @@ def _find_interface(target: Target, host_links: Sequence[Link], network: str) ->
                 f"{target.label} is an endpoint of network {other} already",
                 remedy=f"ebpfnet detach {target.label} --network {other}",
             )
-    return _Found(link, host, tuple(netns.run_inside(path, lambda: links.addresses(link.index))))
+    return _Found(link, host, tuple(netns.run_inside(path, lambda: _addresses_of(link))))
+
+
+def _addresses_of(link: Link) -> list[IPv4Interface | IPv6Interface]:
+    """Addresses of an interface here, with the link-local one that it will get by coming up."""
+    found = links.addresses(link.index)
+    settings = f"net/ipv6/conf/{link.name}"
+    if (
+        sysctl.read(f"{settings}/disable_ipv6") == "0"
+        and sysctl.read(f"{settings}/addr_gen_mode") == "0"  # made of the MAC
+        and not any(each.version == 6 and each.is_link_local for each in found)
+    ):
+        found.append(IPv6Interface((link_local(link.mac), 64)))
+    return found
 
 
 def _subnet(
@@ -372,7 +392,8 @@ def _free(candidates: Iterator[Any], taken: Iterable[Any]) -> Iterator[Any]:
 
 def _host_ifname(label: str, in_use: set[str]) -> str:
     """h-<namespace>, shortened to what an interface may be called, numbered where it is taken."""
-    stem = "h-" + (label.split("/")[2] if label.startswith("/proc/") else label.rpartition("/")[2])
+    name = label.split("/")[2] if label.startswith("/proc/") else label.rpartition("/")[2]
+    stem = "h-" + _NOT_IN_IFNAMES.sub("-", name)
     if stem[:MAX_NAME] not in in_use:
         return stem[:MAX_NAME]
     for number in itertools.count(1):

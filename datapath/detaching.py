@@ -15,7 +15,7 @@ from datapath import network as networks
 from datapath.endpoint import Endpoint
 from datapath.errors import Busy, EbpfnetError, KernelError, LayoutMismatch, NotFound
 from datapath.journal import Journal
-from datapath.kernel.net import links, netns
+from datapath.kernel.net import links
 from datapath.network import Network
 
 
@@ -26,6 +26,7 @@ def detach(network: str, targets: Sequence[str] = ()) -> list[Endpoint]:
     endpoint that is not there; EbpfnetError where something could not be undone, after all the rest
     was.
     """
+    networks.require_bpffs()
     names.network_name(network)
     if network not in networks.names() and network not in journals.networks():
         raise NotFound(
@@ -41,28 +42,11 @@ def detach(network: str, targets: Sequence[str] = ()) -> list[Endpoint]:
         with Network(network) as existing:
             existing.check_layouts()
             endpoints = existing.endpoints()
-        leaving = [_pick(target, endpoints, network) for target in targets] or endpoints
+            leaving = [existing.endpoint(target) for target in targets] or endpoints
         journal.leave([endpoint.id for endpoint in leaving])
         if len({endpoint.id for endpoint in leaving}) == len(endpoints):
             _remove_network(journal)
         return leaving
-
-
-def _pick(target: str, endpoints: Sequence[Endpoint], network: str) -> Endpoint:
-    """The endpoint that a user means by a namespace's name, path or PID."""
-    wanted = f"/proc/{target}/ns/net" if target.isdigit() else target
-    try:
-        inode = (netns.FOLDER / wanted).stat().st_ino  # an absolute path stays what it is
-    except OSError:
-        inode = -1
-    for endpoint in endpoints:
-        if endpoint.netns in (target, wanted) or endpoint.netns_inode == inode:
-            return endpoint
-    known = ", ".join(endpoint.netns for endpoint in endpoints)
-    raise NotFound(
-        f"{target} is not an endpoint of network {network}",
-        remedy=f"endpoints: {known}" if known else "the network has none",
-    )
 
 
 def _remove_network(journal: Journal) -> None:
@@ -78,6 +62,7 @@ def collect(*, force: bool = False, report: Callable[[str], None] = lambda line:
     version of the kit made are removed whole. Raises EbpfnetError where something could not be
     repaired, after all the rest was.
     """
+    networks.require_bpffs()  # without its pins every network would look as if it had gone
     done: list[str] = []
     errors: list[Exception] = []
 

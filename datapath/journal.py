@@ -5,6 +5,7 @@ lives here, in /run/ebpfnet/<network>.journal, readable by root alone. One JSON 
 appended as things happen, so that whoever is killed at any moment leaves a journal that can be
 undone (and written anew, without what was undone, when all is done):
 
+    {"host": 4026531840}                                                 the host's namespace
     {"step": 7, "owner": 2, "kind": "MakeInterface", "fields": {...}}   about to be done
     {"committed": 7}                                                     all up to 7 stand
     {"leaving": [2]}                                                     these owners are detached
@@ -31,6 +32,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from datapath.errors import AlreadyExists, Busy, Conflict, KernelError
+from datapath.kernel.net import netns
 
 FOLDER: Final = Path("/run/ebpfnet")
 NETWORK_OWNER: Final = 0
@@ -76,19 +78,27 @@ class Journal:
         """Open, lock and read it; made where it is missing.
 
         Raises Busy when another process works on the network: at once without `wait`, else after a
-        minute; Conflict where another version of the kit wrote it; KernelError.
+        minute; Conflict where another version of the kit wrote it, or in another network namespace;
+        KernelError.
         """
         self.network = network
         self.path = FOLDER / f"{network}{_SUFFIX}"
         self._fresh = self.path.with_suffix(".fresh")  # in this one's place soon, see _rewrite
         self._fd = _open_locked(self.path, wait=wait)
         self._entries: dict[int, tuple[int, Step]] = {}
+        self._host = 0
         self._committed = 0
         self._last = 0
         self._undone = False
         self.leaving: set[int] = set()
         try:
             self._read()
+            if self._host not in (0, netns.host_inode()):
+                raise Conflict(
+                    f"network {network} was made in another network namespace than this one",
+                    remedy="run this there: for the machine's own, "
+                    "nsenter --net=/proc/1/ns/net ebpfnet ...",
+                )
         except BaseException:
             os.close(self._fd)
             raise
@@ -115,7 +125,9 @@ class Journal:
     def _replay(self, event: dict[str, Any]) -> None:
         from datapath.steps import decode
 
-        if "step" in event:
+        if "host" in event:
+            self._host = event["host"]
+        elif "step" in event:
             self._last, owner = event["step"], event["owner"]
             self._entries[self._last] = (owner, decode(event["kind"], event["fields"]))
             self.leaving.discard(owner)  # who has left is gone: this is the next one with the id
@@ -150,6 +162,9 @@ class Journal:
 
     def do(self, owner: int, step: Step) -> None:
         """Write a step down, then make it. Raises what the step raises."""
+        if not self._host:
+            self._host = netns.host_inode()
+            self._append({"host": self._host})
         self._last += 1
         # Known before it is written: whoever is interrupted in between undoes what nobody has done.
         self._entries[self._last] = (owner, step)
@@ -163,7 +178,8 @@ class Journal:
     def _forget(self, number: int) -> None:
         self._entries.pop(number, None)
         self._undone = True
-        self._append({"undone": number})
+        with suppress(KernelError):  # no room to say so: what is undone twice does no harm
+            self._append({"undone": number})
 
     def commit(self) -> None:
         """Let what was done stand."""
@@ -228,13 +244,13 @@ class Journal:
         start = self._last
         try:
             yield self
+            self.commit()
         except BaseException as error:
             try:
                 self.undo([entry for entry in self.entries() if entry.number > start])
             except Exception as failure:
                 error.add_note(f"undoing it failed too: {failure}; run `ebpfnet gc`")
             raise
-        self.commit()
 
     def close(self) -> None:
         """Release the lock; a journal in which nothing stands is removed, and its folder too."""
@@ -258,12 +274,13 @@ class Journal:
             _step_event(number, owner, step)
             for number, (owner, step) in sorted(self._entries.items())
         ]
+        host = {"host": self._host}
         committed = max((n for n in self._entries if n <= self._committed), default=0)
         leaving = [{"leaving": sorted(self.leaving)}] if self.leaving else []
         try:
             self._fresh.touch(0o600)
             self._fresh.write_bytes(
-                b"".join(map(_line, (*stands, {"committed": committed}, *leaving)))
+                b"".join(map(_line, (host, *stands, {"committed": committed}, *leaving)))
             )
             self._fresh.rename(self.path)
         except OSError:  # no room for both; the old one says the same

@@ -6,6 +6,7 @@ Everything raises InvalidInput (or NotFound for a process that is not there), wi
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -19,6 +20,7 @@ from datapath.records import IFNAME_LENGTH, NETNS_LENGTH
 DEFAULT_NETWORK: Final = "default"
 DEFAULT_SUBNET: Final = IPv4Network("10.1.1.0/24")
 MAX_NAME: Final = IFNAME_LENGTH - 1
+_MAX_FILE_NAME: Final = 255  # bytes
 
 # bpffs keeps dots for itself; the rest is what file and interface names have in common.
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -54,6 +56,8 @@ def target(text: str) -> Target:
     The label is the name in /run/netns where the namespace has one, whatever it was called by.
     The host's own namespace is refused under any name.
     """
+    if not text or not text.isprintable():
+        raise _no_namespace_name(text)
     if "/" in text:
         found = netns.at(text, Path(text))
         if found is None:
@@ -61,7 +65,7 @@ def target(text: str) -> Target:
                 f"{text} does not open a network namespace",
                 remedy="give a name without '/', or a path such as /proc/PID/ns/net",
             )
-    elif (path := netns.FOLDER / text).exists() and text not in (".", ".."):
+    elif _is_file_name(text) and (path := netns.FOLDER / text).exists():
         found = netns.at(text, path)
         if found is None:
             raise InvalidInput(
@@ -71,7 +75,10 @@ def target(text: str) -> Target:
         path = Path("/proc") / text / "ns/net"
         found = netns.at(str(path), path)
         if found is None:
-            raise NotFound(f"there is no process {text}, and no namespace of that name")
+            raise NotFound(
+                f"there is no process {text}, and no namespace of that name",
+                remedy="give another PID (see `ps`), or a name with a letter in it",
+            )
     else:
         return Target(_new_namespace(text), None)
 
@@ -89,6 +96,17 @@ def target(text: str) -> Target:
     return Target(label, found)
 
 
+def _is_file_name(text: str) -> bool:
+    return text not in (".", "..") and len(text.encode()) <= _MAX_FILE_NAME
+
+
+def _no_namespace_name(text: str) -> InvalidInput:
+    return InvalidInput(
+        f"{text!r} cannot name a namespace",
+        remedy="use letters, digits, '.', '_' and '-', beginning with a letter or digit",
+    )
+
+
 def _new_namespace(text: str) -> str:
     if len(text) > MAX_NAME:
         raise InvalidInput(
@@ -96,10 +114,7 @@ def _new_namespace(text: str) -> str:
             remedy=f"use at most {MAX_NAME}",
         )
     if not _NETNS.fullmatch(text):
-        raise InvalidInput(
-            f"{text!r} cannot name a namespace",
-            remedy="use letters, digits, '.', '_' and '-', beginning with a letter or digit",
-        )
+        raise _no_namespace_name(text)
     return text
 
 
@@ -116,6 +131,18 @@ def subnet(text: str) -> IPv4Network:
     return network
 
 
+def addresses(options: Iterable[str]) -> dict[str, IPv4Address]:
+    """NETNS=ADDR options as a mapping, with one address for each."""
+    found: dict[str, IPv4Address] = {}
+    for label, address in map(address_of, options):
+        if found.setdefault(label, address) != address:
+            raise InvalidInput(
+                f"{label} is given two addresses, {found[label]} and {address}",
+                remedy="give one, and add the other in the namespace",
+            )
+    return found
+
+
 def address_of(text: str) -> tuple[str, IPv4Address]:
     """A NETNS=ADDR option as its two halves."""
     label, equals, address = text.rpartition("=")
@@ -124,7 +151,9 @@ def address_of(text: str) -> tuple[str, IPv4Address]:
     try:
         return label, IPv4Interface(address).ip
     except ValueError as error:
-        raise InvalidInput(f"{address!r} is not an IPv4 address") from error
+        raise InvalidInput(
+            f"{address!r} is not an IPv4 address", remedy=f"write {label}=10.1.1.5"
+        ) from error
 
 
 def check_host_address(address: IPv4Address, network: IPv4Network) -> None:
@@ -135,4 +164,7 @@ def check_host_address(address: IPv4Address, network: IPv4Network) -> None:
             remedy="choose one inside, or another network with --network and --subnet",
         )
     if address in (network.network_address, network.broadcast_address):
-        raise Conflict(f"{address} is the subnet's own address, not an endpoint's")
+        raise Conflict(
+            f"{address} is the address of subnet {network} itself, or its broadcast address",
+            remedy="choose another inside",
+        )

@@ -163,7 +163,7 @@ class EbpfMode:
 
 def _port_number(member: Member) -> int:
     port: dict[str, Any] = (member.adoption.bridge_port if member.adoption else None) or {}
-    return int(port.get("port_number", 0))
+    return int(port.get("number", 0))
 
 
 def adopt_interface(member: Member) -> AdoptInterface:

@@ -4,8 +4,8 @@ The kernel forgets all about a port that leaves, so what a person had set is rea
 holds plain values only: `BridgePort(**json.loads(json.dumps(asdict(port))))` is the same port.
 Functions act in the network namespace of the calling thread.
 
-Left out: what traffic teaches the bridge again (learned addresses, joined groups), MRP and CFM
-instances, and that another port names this one as its backup (the kernel clears that).
+Left out: what traffic teaches the bridge again (learned addresses, joined groups), lists of sources
+(IGMPv3), MRP and CFM instances, and that another port names this one as its backup.
 """
 
 from __future__ import annotations
@@ -68,8 +68,7 @@ _VLAN_OPTIONS: Final = frozenset(
 _GROUP = struct.Struct("=IBBH18s2x")
 _GROUP_HEADERS = 24  # struct nlmsghdr and br_port_msg
 _GROUP_PERMANENT = 1
-_MDB_SOURCES, _MDB_MODE, _MDB_SOURCE, _MDB_ORIGIN = 2, 3, 4, 5  # MDBA_MDB_EATTR_...
-_ORIGIN_STATIC = 4  # RTPROT_STATIC: what the kernel assumes
+_MDBA_MDB_EATTR_SOURCE, _MDBE_ATTR_SOURCE = 4, 1  # when read, when set
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +83,7 @@ class BridgePort:
     addresses: forwarding entries that a person added {mac, vlan (0 none), state (NUD_...),
         flags (NTF_...)}
     groups: permanent multicast entries {vlan, group (address and EtherType as in struct
-        br_mdb_entry, hex), source (hex, "" any), mode (0 exclude, 1 include), sources (list of
-        hex), origin (RTPROT_...)}
+        br_mdb_entry, hex), source (hex, "" any)}
     """
 
     bridge: str
@@ -115,7 +113,7 @@ def read_port(ifname: str) -> BridgePort | None:
     Raises NotFound where there is no such interface, KernelError.
     """
     index = links.get(ifname).index
-    with links._netlink(f"reading bridge port {ifname}") as netlink:
+    with links.netlink_for(f"reading bridge port {ifname}") as netlink:
         message = _link(netlink, index)
         values = _port_values(message)
         if values is None:
@@ -138,9 +136,12 @@ def read_port(ifname: str) -> BridgePort | None:
 
 
 def leave(ifname: str) -> None:
-    """Take the interface out of whatever bridge it is in. Raises NotFound, KernelError."""
+    """Take the interface out of its bridge; no error where it is in none.
+
+    Raises NotFound, KernelError.
+    """
     index = links.get(ifname).index
-    with links._netlink(f"taking {ifname} out of its bridge") as netlink:
+    with links.netlink_for(f"taking {ifname} out of its bridge") as netlink:
         netlink.link("set", index=index, master=0)
 
 
@@ -158,7 +159,7 @@ def rejoin(port: BridgePort) -> None:
             f"bridge {port.bridge}, which {port.ifname} belongs in, does not exist",
             remedy=f"make it again: `ip link add {port.bridge} type bridge`",
         )
-    with links._netlink(f"putting {port.ifname} back in bridge {port.bridge}") as netlink:
+    with links.netlink_for(f"putting {port.ifname} back in bridge {port.bridge}") as netlink:
         if _link(netlink, index).get_attr("IFLA_MASTER") != bridge.index:
             netlink.link("set", index=index, master=bridge.index)
         message = _link(netlink, index)
@@ -275,7 +276,11 @@ def _vids(entry: dict[str, Any]) -> range:
 
 
 def _by_vid(vlans: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    return {vid: entry for entry in vlans for vid in _vids(entry)}
+    return {
+        vid: {**entry, "tunnel": entry["tunnel"] and entry["tunnel"] + vid - entry["first"]}
+        for entry in vlans
+        for vid in _vids(entry)
+    }
 
 
 def _set_vlans(netlink: Any, index: int, kind: int, vids: range, flags: int, *options: Any) -> None:
@@ -306,9 +311,10 @@ def _restore_vlans(netlink: Any, index: int, wanted: list[dict[str, Any]]) -> No
         ]
         if options:
             _set_vlans(netlink, index, RTM_NEWVLAN, vids, BRIDGE_VLAN_INFO_ONLY_OPTS, *options)
-        for vid in vids if entry["tunnel"] else ():
-            tunnel = entry["tunnel"] + vid - vids[0]
-            netlink.vlan_filter("add", index=index, vlan_tunnel_info={"vid": vid, "id": tunnel})
+    for vid, entry in _by_vid(wanted).items():
+        if entry["tunnel"] not in (0, present[vid]["tunnel"]):
+            tunnel = {"vid": vid, "id": entry["tunnel"]}
+            netlink.vlan_filter("add", index=index, vlan_tunnel_info=tunnel)
 
 
 def _addresses(netlink: Any, index: int, own_mac: str) -> list[dict[str, Any]]:
@@ -363,16 +369,12 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     offset = 0
     while offset + 4 <= len(data):
         length, kind = struct.unpack_from("=HH", data, offset)
-        yield kind & 0x3FFF, data[offset + 4 : offset + length]
+        yield kind & ~NLA_F_NESTED, data[offset + 4 : offset + length]
         offset += (max(length, 4) + 3) & ~3
 
 
-def _attribute(kind: int, content: bytes) -> bytes:
-    return struct.pack("=HH", len(content) + 4, kind) + content + bytes(-len(content) % 4)
-
-
 def _groups(netlink: Any, index: int) -> list[dict[str, Any]]:
-    """The port's permanent multicast entries, see BridgePort; those for any source come first."""
+    """The port's permanent multicast entries, see BridgePort."""
     entries = (
         info
         for answer in _request(netlink, _GroupMessage(), RTM_GETMDB, _DUMP)
@@ -385,23 +387,9 @@ def _groups(netlink: Any, index: int) -> list[dict[str, Any]]:
     for info in entries:
         port, state, _, vlan, group = _GROUP.unpack_from(info)
         if port == index and state == _GROUP_PERMANENT:
-            more = dict(_attributes(info[_GROUP.size :]))
-            found.append(
-                {
-                    "vlan": vlan,
-                    "group": group.hex(),
-                    "source": more.get(_MDB_SOURCE, b"").hex(),
-                    "mode": more.get(_MDB_MODE, b"\0")[0],
-                    "sources": sorted(
-                        address.hex()
-                        for _, source in _attributes(more.get(_MDB_SOURCES, b""))
-                        for kind, address in _attributes(source)
-                        if kind == 1  # the other is its timer
-                    ),
-                    "origin": more.get(_MDB_ORIGIN, bytes([_ORIGIN_STATIC]))[0],
-                }
-            )
-    return sorted(found, key=itemgetter("source", "vlan", "group"))
+            source = dict(_attributes(info[_GROUP.size :])).get(_MDBA_MDB_EATTR_SOURCE, b"")
+            found.append({"vlan": vlan, "group": group.hex(), "source": source.hex()})
+    return sorted(found, key=itemgetter("vlan", "group", "source"))
 
 
 def _restore_groups(netlink: Any, index: int, bridge: int, wanted: list[dict[str, Any]]) -> None:
@@ -409,28 +397,18 @@ def _restore_groups(netlink: Any, index: int, bridge: int, wanted: list[dict[str
     for entry in wanted:
         if entry in present:
             continue
-        # What is as the kernel assumes is left out: older kernels know the source alone.
-        more = b""
-        if entry["source"]:
-            more += _attribute(1, bytes.fromhex(entry["source"]))
-        if entry["sources"]:
-            addresses = (_attribute(1, bytes.fromhex(source)) for source in entry["sources"])
-            listed = b"".join(_attribute(1 | NLA_F_NESTED, address) for address in addresses)
-            more += _attribute(2 | NLA_F_NESTED, listed)
-        if entry["mode"]:
-            more += _attribute(3, bytes([entry["mode"]]))
-        if entry["origin"] != _ORIGIN_STATIC:
-            more += _attribute(4, bytes([entry["origin"]]))
-        group = bytes.fromhex(entry["group"])
+        group, source = bytes.fromhex(entry["group"]), bytes.fromhex(entry["source"])
         message = _GroupMessage()
         message["ifindex"] = bridge
         message["attrs"] = [
             ["MDBA_SET_ENTRY", _GROUP.pack(index, _GROUP_PERMANENT, 0, entry["vlan"], group)]
         ]
-        if more:
-            message["attrs"].append(("MDBA_SET_ENTRY_ATTRS", more, NLA_F_NESTED))
+        if source:
+            header = struct.pack("=HH", len(source) + 4, _MDBE_ATTR_SOURCE)
+            message["attrs"].append(("MDBA_SET_ENTRY_ATTRS", header + source, NLA_F_NESTED))
         try:
             _request(netlink, message, RTM_NEWMDB, _SET | NLM_F_CREATE | NLM_F_REPLACE)
         except NetlinkError as error:
-            if error.code != errno.EEXIST:  # older kernels do not replace
+            # The namespace joined meanwhile; before 6.2 the kernel lets nobody replace that.
+            if error.code != errno.EEXIST:
                 raise

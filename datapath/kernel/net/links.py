@@ -47,10 +47,10 @@ class Link:
 
 
 @contextmanager
-def _netlink(operation: str) -> Iterator[Any]:
+def netlink_for(operation: str) -> Iterator[Any]:
     """A netlink socket whose errors come out as KernelError about `operation`."""
     try:
-        with IPRoute() as netlink:
+        with IPRoute(ext_ack=True) as netlink:
             yield netlink
     except NetlinkError as error:
         raise KernelError(operation, error.code, detail=str(error)) from error
@@ -73,7 +73,7 @@ def _link(message: Any) -> Link:
 
 def all_links() -> list[Link]:
     """Every interface here."""
-    with _netlink("listing interfaces") as netlink:
+    with netlink_for("listing interfaces") as netlink:
         return [_link(message) for message in netlink.get_links()]
 
 
@@ -99,13 +99,13 @@ def get(name: str) -> Link:
 
 def mark_loopback(alias: str) -> None:
     """Bring lo up and note on it whose namespace this is. Raises KernelError."""
-    with _netlink("bringing lo up") as netlink:
+    with netlink_for("bringing lo up") as netlink:
         netlink.link("set", index=_LOOPBACK, state="up", ifalias=alias)
 
 
 def loopback_mark() -> str:
     """What was noted on lo, "" where nothing was. Raises KernelError."""
-    with _netlink("reading lo") as netlink:
+    with netlink_for("reading lo") as netlink:
         for message in netlink.link("get", index=_LOOPBACK):
             return str(message.get_attr("IFLA_IFALIAS") or "")
     return ""
@@ -121,7 +121,7 @@ def index_of(name: str) -> int:
 
 def addresses(index: int) -> list[IPv4Interface | IPv6Interface]:
     """Addresses of an interface, in the order that the kernel lists them."""
-    with _netlink("listing addresses") as netlink:
+    with netlink_for("listing addresses") as netlink:
         return [
             ip_interface(
                 f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}"
@@ -135,7 +135,7 @@ def nsid(path: Path) -> int | None:
     """The id that this namespace gives the one `path` opens; None where it gave none yet."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        with _netlink(f"asking for the id of {path}") as netlink:
+        with netlink_for(f"asking for the id of {path}") as netlink:
             answer = netlink.get_netnsid(fd=fd)
     finally:
         os.close(fd)
@@ -169,7 +169,7 @@ def create_veth(
     optional = {"mtu": mtu} if mtu else {}
     fd = os.open(peer_netns, os.O_RDONLY)
     try:
-        with _netlink(f"making veth {ifname} - {peer_ifname}") as netlink:
+        with netlink_for(f"making veth {ifname} - {peer_ifname}") as netlink:
             netlink.link(
                 "add",
                 ifname=ifname,
@@ -187,7 +187,7 @@ def create_veth(
     finally:
         os.close(fd)
     index = index_of(ifname)
-    with _netlink(f"configuring {ifname}") as netlink:
+    with netlink_for(f"configuring {ifname}") as netlink:
         for address in addresses:
             # Ours are unique by construction, and the datapath answers for them: no waiting.
             flags = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
@@ -205,7 +205,7 @@ def create_bridge(name: str, mac: str) -> None:
     """Make a bridge without STP and bring it up. Raises AlreadyExists, KernelError."""
     if find(name):
         raise AlreadyExists(f"interface {name} exists already", remedy="see `ip link`")
-    with _netlink(f"making bridge {name}") as netlink:
+    with netlink_for(f"making bridge {name}") as netlink:
         netlink.link("add", ifname=name, kind="bridge", address=mac, br_stp_state=0)
         netlink.link("set", index=netlink.link_lookup(ifname=name)[0], state="up")
 
@@ -213,7 +213,7 @@ def create_bridge(name: str, mac: str) -> None:
 def enslave(name: str, master: str) -> None:
     """Plug an interface into a bridge. Raises NotFound, KernelError."""
     port, bridge = get(name), get(master)
-    with _netlink(f"plugging {name} into {master}") as netlink:
+    with netlink_for(f"plugging {name} into {master}") as netlink:
         netlink.link("set", index=port.index, master=bridge.index)
 
 
@@ -223,7 +223,7 @@ def bring_up_silently(name: str) -> None:
     Raises NotFound, KernelError.
     """
     index = index_of(name)
-    with _netlink(f"bringing {name} up") as netlink:
+    with netlink_for(f"bringing {name} up") as netlink:
         if ipv6_enabled():
             netlink.link(
                 "set",
@@ -243,7 +243,7 @@ def bring_up_silently(name: str) -> None:
 def set_up(name: str, up: bool) -> None:
     """Bring an interface up or down. Raises NotFound, KernelError."""
     index = index_of(name)
-    with _netlink(f"bringing {name} {'up' if up else 'down'}") as netlink:
+    with netlink_for(f"bringing {name} {'up' if up else 'down'}") as netlink:
         netlink.link("set", index=index, state="up" if up else "down")
 
 
@@ -252,7 +252,7 @@ def add_address(name: str, address: IPv4Interface | IPv6Interface) -> None:
     link = get(name)
     if address in addresses(link.index):
         return
-    with _netlink(f"adding {address} to {name}") as netlink:
+    with netlink_for(f"adding {address} to {name}") as netlink:
         netlink.addr(
             "add", index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen
         )
@@ -263,7 +263,7 @@ def remove_address(name: str, address: IPv4Interface | IPv6Interface) -> None:
     link = find(name)
     if link is None or address not in addresses(link.index):
         return
-    with _netlink(f"removing {address} from {name}") as netlink:
+    with netlink_for(f"removing {address} from {name}") as netlink:
         netlink.addr(
             "del", index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen
         )
@@ -277,7 +277,7 @@ def delete(name: str, mac: str) -> None:
     link = find(name)
     if link is None or link.mac != mac:
         return
-    with _netlink(f"deleting {name}") as netlink:
+    with netlink_for(f"deleting {name}") as netlink:
         try:
             netlink.link("del", index=link.index)
         except NetlinkError as error:
@@ -295,7 +295,7 @@ def delete_all(wanted: Mapping[str, str]) -> None:
     if not there:
         return
     group = secrets.randbits(31) | 1
-    with _netlink("deleting interfaces") as netlink:
+    with netlink_for("deleting interfaces") as netlink:
         for link in there:
             netlink.link("set", index=link.index, group=group)
         netlink.link("del", group=group)
@@ -304,7 +304,7 @@ def delete_all(wanted: Mapping[str, str]) -> None:
 def neighbour(name: str, address: str) -> str | None:
     """The MAC that an address is known by on an interface, None where it is not known."""
     link = get(name)
-    with _netlink("listing neighbours") as netlink:
+    with netlink_for("listing neighbours") as netlink:
         for message in netlink.get_neighbours(ifindex=link.index):
             if message.get_attr("NDA_DST") == address:
                 return str(message.get_attr("NDA_LLADDR") or "") or None
@@ -314,7 +314,7 @@ def neighbour(name: str, address: str) -> str | None:
 def add_route(destination: str, *, device: str, gateway: str = "", onlink: bool = False) -> None:
     """Add a route over a device. Raises NotFound, KernelError."""
     link = get(device)
-    with _netlink(f"adding a route to {destination} by {device}") as netlink:
+    with netlink_for(f"adding a route to {destination} by {device}") as netlink:
         via = {"gateway": gateway} if gateway else {"scope": 253}  # scope link
         flags = {"flags": 4} if onlink else {}  # RTNH_F_ONLINK
         netlink.route("add", dst=destination, oif=link.index, **via, **flags)

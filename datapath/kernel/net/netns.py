@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes as ct
 import errno
+import fcntl
 import os
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from datapath.errors import AlreadyExists, KernelError
 FOLDER: Final = Path("/run/netns")
 
 _CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000
 _MNT_DETACH = 2
 
@@ -50,7 +53,13 @@ def _call(operation: str, function: str, *arguments: object) -> None:
 def _is_netns(path: Path) -> bool:
     """Whether the path opens a network namespace: a mere file may lie in /run/netns too."""
     try:
-        return path.stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
+        if path.stat().st_dev != Path("/proc/self/ns/net").stat().st_dev:
+            return False
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return fcntl.ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET
+        finally:
+            os.close(fd)
     except OSError:
         return False
 
@@ -112,7 +121,7 @@ def create(name: str, prepare: Callable[[], None] = lambda: None) -> None:
     try:
         _in_thread(make)
     except BaseException:
-        path.unlink()
+        delete(name)  # ctrl-C may have come when it had its name already
         raise
 
 
@@ -152,17 +161,25 @@ def _in_thread(work: Callable[[], T]) -> T:
     errors: list[BaseException] = []
 
     def target() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unmasked)
         try:
             results.append(work())
         except BaseException as error:
             errors.append(error)
 
     thread = threading.Thread(target=target, daemon=True)
-    thread.start()
+    unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        # An interrupt while the thread starts would leave it unknown whether it has.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unmasked)
         thread.join()
     except BaseException:
-        thread.join()  # ctrl-C: what is under way ends before anything is undone
+        if thread.ident:
+            thread.join()  # ctrl-C: what is under way ends before anything is undone
         raise
     if errors:
         raise errors[0]

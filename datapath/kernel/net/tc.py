@@ -53,7 +53,7 @@ def has_clsact(ifname: str) -> bool:
     query["header"]["type"] = RTM_GETQDISC
     # Without NLM_F_ECHO the kernel answers everybody but the one who asks.
     query["header"]["flags"] = NLM_F_REQUEST | NLM_F_ACK | NLM_F_ECHO
-    with links._netlink(f"asking for the clsact qdisc of {ifname}") as netlink:
+    with links.netlink_for(f"asking for the clsact qdisc of {ifname}") as netlink:
         try:
             answers = netlink.nlm_request_batch([query])
         except NetlinkError as error:
@@ -70,7 +70,7 @@ def ensure_clsact(ifname: str) -> bool:
     Raises NotFound, KernelError.
     """
     index = links.get(ifname).index
-    with links._netlink(f"adding the clsact qdisc to {ifname}") as netlink:
+    with links.netlink_for(f"adding the clsact qdisc to {ifname}") as netlink:
         try:
             netlink.tc("add", "clsact", index)
         except NetlinkError as error:
@@ -86,7 +86,7 @@ def remove_clsact_if_unused(ifname: str) -> None:
     Raises NotFound, KernelError.
     """
     index = links.get(ifname).index
-    with links._netlink(f"removing the clsact qdisc of {ifname}") as netlink:
+    with links.netlink_for(f"removing the clsact qdisc of {ifname}") as netlink:
         if any(_filters(netlink, index, parent) for parent in (_INGRESS, _EGRESS)):
             return
         try:
@@ -104,7 +104,7 @@ def add_ingress_filter(ifname: str, program_fd: int, name: str) -> None:
     NotFound, AlreadyExists where another filter has the place, KernelError.
     """
     index = links.get(ifname).index
-    with links._netlink(f"adding filter {name} to {ifname}") as netlink:
+    with links.netlink_for(f"adding filter {name} to {ifname}") as netlink:
         present = _at_place(netlink, ifname, index)
         if present and present.program_id == program_info(program_fd).id:
             return
@@ -123,7 +123,7 @@ def replace_ingress_filter(ifname: str, program_fd: int, name: str) -> None:
     has the place, KernelError.
     """
     index = links.get(ifname).index
-    with links._netlink(f"replacing filter {name} of {ifname}") as netlink:
+    with links.netlink_for(f"replacing filter {name} of {ifname}") as netlink:
         _at_place(netlink, ifname, index)
         _send(netlink, "replace-filter", index, program_fd, name)
 
@@ -134,7 +134,7 @@ def remove_ingress_filter(ifname: str) -> None:
     Raises NotFound, KernelError.
     """
     index = links.get(ifname).index
-    with links._netlink(f"removing the filter of {ifname}") as netlink:
+    with links.netlink_for(f"removing the filter of {ifname}") as netlink:
         if not any(map(_info, _filters(netlink, index, _INGRESS))):
             return
         netlink.tc("del-filter", index=index, handle=HANDLE, parent=_INGRESS, info=_INFO)
@@ -143,7 +143,7 @@ def remove_ingress_filter(ifname: str) -> None:
 def ingress_filter(ifname: str) -> FilterInfo | None:
     """The kit's filter, None where there is none. Raises NotFound, KernelError."""
     index = links.get(ifname).index
-    with links._netlink(f"reading the filters of {ifname}") as netlink:
+    with links.netlink_for(f"reading the filters of {ifname}") as netlink:
         return next(filter(None, map(_info, _filters(netlink, index, _INGRESS))), None)
 
 
