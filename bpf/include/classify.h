@@ -25,6 +25,7 @@ static __always_inline struct decision classify(const void *data, const void *en
 	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
 		const struct vlan_tag *tag = header;
 
+		/* At tc the kernel has taken the outer tag off already, and keeps it beside the frame. */
 		if (protocol != htons(ETH_P_8021Q) && protocol != htons(ETH_P_8021AD))
 			break;
 		if ((const void *)(tag + 1) > end)

@@ -22,7 +22,7 @@
 
 /* endpoints: who sends, by the ifindex of the host end that a frame came in by.
  * Written by Python, read by every program and by every table. What programs need comes first,
- * so that a packet touches one cache line. Hash without preallocation: a network pays for the
+ * so that a packet touches few cache lines. Hash without preallocation: a network pays for the
  * endpoints that it has.
  */
 struct endpoint {

@@ -9,7 +9,7 @@
 enum drop_reason {
 	DROP_NONE = 0,
 	DROP_UNKNOWN_ENDPOINT = 1, /* the host end that it came in by has no entry */
-	DROP_TRUNCATED = 2, /* shorter than its headers say */
+	DROP_TRUNCATED = 2, /* too short for its headers */
 	DROP_SPOOFED_MAC = 3, /* source MAC is not the endpoint's */
 	DROP_SPOOFED_IPV4 = 4, /* source address is not the endpoint's */
 	DROP_SPOOFED_IPV6 = 5,

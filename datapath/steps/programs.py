@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, ip_interface
 from pathlib import Path
 from typing import Final
 
 from datapath import records
-from datapath.errors import NotFound
+from datapath.errors import Conflict, KernelError, NotFound
 from datapath.kernel.bpf import libbpf, links
 from datapath.kernel.bpf.maps import Map
 from datapath.kernel.net import links as net_links
 from datapath.kernel.net import netns, tc
-from datapath.network import ROOT
+from datapath.network import ROOT, names
 from datapath.records import MAPS, Number
 
 # Little-endian bytes of a number, as bpftool reads them.
@@ -142,6 +143,21 @@ class AddEndpoint:
         ):
             with Map.pinned(ROOT / self.network / "maps" / name) as target:
                 target.update(key, value)
+        self._check_alone(ifindex)
+
+    def _check_alone(self, ifindex: int) -> None:
+        """Two networks that adopt an interface at once both get here: one at least gives way."""
+        for other in {*names()} - {self.network}:
+            # One that is half made or half gone has no say.
+            with (
+                suppress(KernelError),
+                Map.pinned(ROOT / other / "maps/endpoints") as endpoints,
+            ):
+                if endpoints.lookup(bytes(Number(ifindex))):
+                    raise Conflict(
+                        f"{self.label} has become an endpoint of network {other} meanwhile",
+                        remedy=f"ebpfnet detach {self.label} --network {other}",
+                    )
 
     def revert(self) -> None:
         maps = ROOT / self.network / "maps"
@@ -151,7 +167,8 @@ class AddEndpoint:
             for key, value in endpoints.items():
                 if records.EndpointRecord.from_buffer_copy(value).id == self.id:
                     endpoints.delete(key)
-        for name, key, _ in self._entries(0, 0):
+        # The other way round than written: nobody is sent to a device that is not there.
+        for name, key, _ in reversed(list(self._entries(0, 0))):
             if name == "endpoints" or not (maps / name).exists():
                 continue
             with Map.pinned(maps / name) as target:
@@ -210,7 +227,15 @@ class AttachProgram:
             os.close(program)
 
     def revert(self) -> None:
-        self._link.unlink(missing_ok=True)
+        if self._link.exists():
+            # Without its pin a link detaches too, but later: when the maps' entries are gone, and
+            # the program that still runs drops what a bridge could carry.
+            link = libbpf.object_get(self._link)
+            try:
+                libbpf.call(f"detaching from {self.host_ifname}", "bpf_link_detach", link)
+            finally:
+                os.close(link)
+            self._link.unlink()
         if self.hook == "clsact" and net_links.find(self.host_ifname):
             tc.remove_ingress_filter(self.host_ifname)
             if not self.had_clsact:

@@ -1,0 +1,1 @@
+"""Programs run on single frames, against a reference of the policy in Python."""

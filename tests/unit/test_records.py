@@ -1,0 +1,167 @@
+"""datapath.records repeats bpf/include: enums, structures, maps. The C is read, not compiled."""
+
+from __future__ import annotations
+
+import ctypes as ct
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from datapath import records
+from datapath.kernel.bpf import compiler
+from datapath.records import MAPS, DropReason, MapSpec
+
+INCLUDE: Path = compiler.source_folder() / "include"
+SIZES = {"u8": 1, "char": 1, "u16": 2, "__be16": 2, "u32": 4, "__be32": 4, "u64": 8}
+STRUCTURES = {spec.structure: spec for spec in MAPS.values() if spec.structure}
+each_structure = pytest.mark.parametrize("structure", STRUCTURES)
+
+
+@dataclass(frozen=True)
+class CField:
+    """A member of a C structure; `count` is None for what is no array."""
+
+    name: str
+    type: str
+    count: int | None
+
+    @property
+    def size(self) -> int:
+        return SIZES[self.type] * (self.count or 1)
+
+
+@cache
+def code(header: str) -> str:
+    """A header without its comments."""
+    return re.sub(r"/\*.*?\*/", "", (INCLUDE / header).read_text(), flags=re.DOTALL)
+
+
+@cache
+def constants() -> dict[str, int]:
+    found = re.findall(r"^#define (\w+)\s+(\d+)\s*$", code("maps.h"), re.MULTILINE)
+    return {name: int(value) for name, value in found}
+
+
+def fields(structure: str) -> list[CField]:
+    """The members of a structure; raises where a line is not understood."""
+    body = re.search(
+        rf"^struct {structure} {{\n(.*?)^}};", code("maps.h"), re.DOTALL | re.MULTILINE
+    )
+    assert body, f"maps.h has no struct {structure}"
+    found = []
+    for line in filter(str.strip, body[1].splitlines()):
+        member = re.fullmatch(r"\t(\w+) (\w+)(?:\[(\w+)\])?;\s*", line)
+        assert member, f"struct {structure}: not understood: {line}"
+        kind, name, count = member.groups()
+        number = None if count is None else int(constants().get(count, count))
+        found.append(CField(name, kind, number))
+    return found
+
+
+def offsets(members: list[CField]) -> tuple[list[int], int]:
+    """Where a C compiler puts the members, and the structure's size."""
+    position, found, strictest = 0, [], 1
+    for member in members:
+        alignment = SIZES[member.type]
+        strictest = max(strictest, alignment)
+        position += -position % alignment
+        found.append(position)
+        position += member.size
+    return found, position + -position % strictest
+
+
+def enum(name: str) -> dict[str, int]:
+    """An enum of verdicts.h, all of whose numbers have to be written out."""
+    body = re.search(rf"^enum {name} {{\n(.*?)^}};", code("verdicts.h"), re.DOTALL | re.MULTILINE)
+    assert body, f"verdicts.h has no enum {name}"
+    found: dict[str, int] = {}
+    for line in filter(str.strip, body[1].splitlines()):
+        member = re.fullmatch(r"\t(\w+) = (\d+),?\s*", line)
+        assert member, f"enum {name}: no explicit number: {line}"
+        assert int(member[2]) not in found.values(), f"enum {name}: a number twice: {line}"
+        found[member[1]] = int(member[2])
+    return found
+
+
+def test_drop_reasons_are_those_of_the_header() -> None:
+    reasons = enum("drop_reason")
+    assert reasons.pop("DROP_REASON_COUNT") == len(reasons)
+    assert reasons == {f"DROP_{reason.name}": reason.value for reason in DropReason}
+
+
+def test_constants_are_those_of_the_header() -> None:
+    assert {name: getattr(records, name) for name in ("LAYOUT_VERSION", "NETNS_LENGTH")} | {
+        "IFNAME_LENGTH": records.IFNAME_LENGTH,
+        "MAC_LENGTH": ct.sizeof(records.Mac),
+        "IPV6_LENGTH": ct.sizeof(records.Ipv6),
+        "VERSION_LENGTH": records.ConfigRecord.kit_version.size,
+    } == constants()
+
+
+@each_structure
+def test_record_repeats_the_structure(structure: str) -> None:
+    members = fields(structure)
+    places, size = offsets(members)
+    record = STRUCTURES[structure].value
+    assert [
+        (name, getattr(record, name).offset, getattr(record, name).size)
+        for name, *_ in record._fields_
+    ] == [
+        (member.name, offset, member.size) for member, offset in zip(members, places, strict=True)
+    ]
+    assert ct.sizeof(record) == size
+
+
+@each_structure
+def test_padding_is_written_out(structure: str) -> None:
+    members = fields(structure)
+    assert sum(member.size for member in members) == offsets(members)[1]
+
+
+@each_structure
+def test_byte_order_of_the_record_is_that_of_the_structure(structure: str) -> None:
+    in_c = {member.name: member.type == "__be32" for member in fields(structure)}
+    in_python = {name: kind is records.Ipv4 for name, kind in STRUCTURES[structure].value._fields_}
+    assert in_c == in_python
+
+
+@each_structure
+def test_text_is_text_in_both(structure: str) -> None:
+    in_c = {member.name: member.type == "char" for member in fields(structure)}
+    in_python = {
+        name: getattr(kind, "_type_", None) is ct.c_char
+        for name, kind in STRUCTURES[structure].value._fields_
+    }
+    assert in_c == in_python
+
+
+def declared() -> dict[str, tuple[str, str, str]]:
+    """Every map of maps.h by name: its kind, and the C types of key and value."""
+    tables = re.findall(
+        r'^BPF_(?:F_)?TABLE\("(\w+)", ([\w ]+), ([\w ]+), (\w+),', code("maps.h"), re.MULTILINE
+    )
+    devmaps = re.findall(r"^BPF_DEVMAP\((\w+),", code("maps.h"), re.MULTILINE)
+    found = {name: (kind, key, value) for kind, key, value, name in tables}
+    return found | dict.fromkeys(devmaps, ("devmap", "u32", "u32"))
+
+
+def size_of(c_type: str) -> int:
+    structure = c_type.removeprefix("struct ")
+    return SIZES[c_type] if structure == c_type else offsets(fields(structure))[1]
+
+
+def test_every_map_of_the_header_is_known() -> None:
+    assert declared().keys() == MAPS.keys()
+
+
+@pytest.mark.parametrize("spec", MAPS.values(), ids=lambda spec: spec.name)
+def test_map_is_declared_as_the_header_has_it(spec: MapSpec) -> None:
+    kind, key, value = declared()[spec.name]
+    assert spec.key_size == size_of(key)
+    assert spec.value_size == size_of(value)
+    assert spec.structure == (value.removeprefix("struct ") if " " in value else "")
+    assert spec.per_cpu == kind.startswith("percpu_")
+    assert (spec.key is records.Ipv4) == (key == "__be32"), "the key's byte order"
