@@ -74,8 +74,10 @@ def main() -> None:
         code = cli.main(prog_name="ebpfnet", standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted; what was begun is undone")
+    except (click.Abort, KeyboardInterrupt) as stop:
+        interrupt = stop.__cause__ or stop
+        undone = "" if hasattr(interrupt, "__notes__") else "; what was begun is undone"
+        _complain(f"interrupted{undone}", interrupt)
         code = EXIT_INTERRUPTED
     except _NO_COMMAND as error:
         click.echo(error.format_message())
@@ -88,20 +90,19 @@ def main() -> None:
         _complain(error.format_message())
         code = EXIT_FAILURE
     except EbpfnetError as error:
-        _complain(str(error))
-        for note in getattr(error, "__notes__", ()):
-            _complain(note)
+        _complain(str(error), error)
         if verbose and error.detail:
             click.echo(error.detail, err=True)
         code = EXIT_USAGE if isinstance(error, InvalidInput) else EXIT_FAILURE
     except Exception as error:  # a bug: say so in a line, and all of it to those who ask
         if verbose:
             raise
-        _complain(f"internal error: {type(error).__name__}: {error}; see all with --verbose")
+        _complain(f"internal error: {type(error).__name__}: {error}; see all with --verbose", error)
         code = EXIT_FAILURE
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(message: str) -> None:
-    """One line on stderr, whatever the message is made of."""
-    click.echo(f"ebpfnet: {' '.join(message.split())}", err=True)
+def _complain(message: str, error: BaseException | None = None) -> None:
+    """One line on stderr, whatever the message is made of, and one for each note on the error."""
+    for text in (message, *getattr(error, "__notes__", ())):
+        click.echo(f"ebpfnet: {' '.join(text.split())}", err=True)

@@ -38,7 +38,6 @@ from datapath.steps.programs import SHELL_FUNCTIONS, AddEndpoint
 
 DEFAULT_TARGETS: Final = ("ns0", "ns1")
 _NOT_IN_IFNAMES: Final = re.compile(r"[^\w.-]", re.ASCII)
-_MANY: Final = 16  # endpoints at once for which waiting for RCU is worth avoiding
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +98,10 @@ def attach(
         made = plan(request)
         if not made.steps:
             return made
-        many = len(made.members) >= _MANY and ExpediteRcu.possible()
+        hurry = ExpediteRcu.worthwhile(len(made.members))
         with (
             journal.transaction(),
-            journal.passing(NETWORK_OWNER, ExpediteRcu()) if many else nullcontext(),
+            journal.passing(NETWORK_OWNER, ExpediteRcu()) if hurry else nullcontext(),
         ):
             for done, (owner, step) in enumerate(made.steps):
                 progress(done, len(made.steps))
@@ -125,8 +124,9 @@ def _forget_vanished(journal: Journal, network: str) -> None:
 def plan(request: Request) -> Plan:
     """What `attach` would do now. Raises EbpfnetError for what cannot be done."""
     name = names.network_name(request.network)
-    targets = list({target.label: target for target in map(names.target, request.targets)}.values())
-    wanted = _wanted_addresses(request)
+    meant = {text: names.target(text) for text in request.targets}
+    targets = list({target.label: target for target in meant.values()}.values())
+    wanted = _wanted_addresses(request, {text: target.label for text, target in meant.items()})
     present: list[Endpoint] = []
     taken: dict[IPv4Address | IPv6Address, str] = {}
     existing: NetworkSpec | None = None
@@ -180,16 +180,15 @@ def plan(request: Request) -> Plan:
     return Plan(spec, mode, tuple(members), tuple(present), steps)
 
 
-def _wanted_addresses(request: Request) -> dict[str, IPv4Address]:
-    """Addresses by label; each must be for one of the targets."""
-    by_text = {text: names.target(text).label for text in request.targets}
+def _wanted_addresses(request: Request, labels: Mapping[str, str]) -> dict[str, IPv4Address]:
+    """Addresses by label; each must be for one of the targets, whose `labels` go by their texts."""
     for text in request.addresses:
-        if text not in by_text and text not in by_text.values():
+        if text not in labels and text not in labels.values():
             raise InvalidInput(
                 f"--ip names {text}, which is not among the namespaces to attach",
                 remedy=f"attach {' '.join(request.targets)} {text}",
             )
-    return {by_text.get(text, text): address for text, address in request.addresses.items()}
+    return {labels.get(text, text): address for text, address in request.addresses.items()}
 
 
 def _check_same(request: Request, existing: NetworkSpec, mode: EbpfMode) -> None:

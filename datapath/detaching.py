@@ -7,16 +7,17 @@ what was killed midway and removes what has lost its interfaces.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from datapath import journal as journals
 from datapath import names, programs
 from datapath import network as networks
 from datapath.endpoint import Endpoint
 from datapath.errors import Busy, EbpfnetError, KernelError, LayoutMismatch, NotFound
-from datapath.journal import Journal
+from datapath.journal import NETWORK_OWNER, Journal
 from datapath.kernel.net import links
 from datapath.network import Network
+from datapath.steps.interfaces import ExpediteRcu
 
 
 def detach(network: str, targets: Sequence[str] = ()) -> list[Endpoint]:
@@ -43,7 +44,12 @@ def detach(network: str, targets: Sequence[str] = ()) -> list[Endpoint]:
             existing.check_layouts()
             endpoints = existing.endpoints()
             leaving = [existing.endpoint(target) for target in targets] or endpoints
-        journal.leave([endpoint.id for endpoint in leaving])
+        hurry = ExpediteRcu.worthwhile(len(leaving))
+        with (
+            journal.transaction(),
+            journal.passing(NETWORK_OWNER, ExpediteRcu()) if hurry else nullcontext(),
+        ):
+            journal.leave([endpoint.id for endpoint in leaving])
         if len({endpoint.id for endpoint in leaving}) == len(endpoints):
             _remove_network(journal)
         return leaving

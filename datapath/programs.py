@@ -76,9 +76,12 @@ def install(network: str, mode: EbpfMode, hook: HookId, subnet: str, max_endpoin
 
     require_bpffs()
     folder = ROOT / network
-    ROOT.mkdir(mode=0o700, exist_ok=True)
-    for part in (folder, folder / "maps", folder / "progs", folder / "links"):
-        part.mkdir(mode=0o700)
+    while not folder.exists():
+        with suppress(FileNotFoundError):  # the last network may go, and take ROOT with it
+            ROOT.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700)
+    for part in ("maps", "progs", "links"):
+        (folder / part).mkdir(mode=0o700)
     address = IPv4Network(subnet)
     config = records.ConfigRecord(
         layout_version=records.LAYOUT_VERSION,

@@ -13,6 +13,7 @@ from datapath.errors import KernelError, NotFound
 from datapath.kernel.net import bridge, ethtool, links, netns, sysctl
 
 _RCU_EXPEDITED: Final = Path("/sys/kernel/rcu_expedited")
+_MANY: Final = 16  # endpoints at once for which waiting for RCU is worth avoiding
 HOST_NETNS: Final = Path("/proc/self/ns/net")
 
 
@@ -369,9 +370,9 @@ class SetSysctl:
 
 @dataclass(frozen=True, slots=True)
 class ExpediteRcu:
-    """RCU grace periods by interrupt in place of waiting, while many programs are attached.
+    """RCU grace periods by interrupt in place of waiting, while many programs come or go.
 
-    Attaching at tcx waits for one each time (4 to 16 ms, under the RTNL lock): kernel/bpf/tcx.c.
+    tcx waits for one each time (4 to 16 ms, under the RTNL lock): kernel/bpf/tcx.c.
     """
 
     def commands(self) -> list[str]:
@@ -384,9 +385,9 @@ class ExpediteRcu:
         _RCU_EXPEDITED.write_text("0")
 
     @staticmethod
-    def possible() -> bool:
-        """Whether the kernel has the switch, and nobody else has thrown it."""
+    def worthwhile(endpoints: int) -> bool:
+        """Whether they are many, the kernel has the switch, and nobody else has thrown it."""
         try:
-            return _RCU_EXPEDITED.read_text().strip() == "0"
+            return endpoints >= _MANY and _RCU_EXPEDITED.read_text().strip() == "0"
         except OSError:
             return False
