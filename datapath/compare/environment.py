@@ -1,0 +1,110 @@
+"""What a comparison ran on: the machine, its versions, and how each mode's interfaces were set."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from datapath.compare.lab import Lab
+from datapath.compare.processes import Tool
+from datapath.kernel.net import ethtool, netns, sysctl
+from datapath.modes.base import EbpfMode
+from datapath.steps.interfaces import HOST_NETNS
+from datapath.version import VERSION
+
+OFFLOADS: Final = (
+    "rx-gro",
+    "rx-gro-list",
+    "rx-udp-gro-forwarding",
+    "rx-checksum",
+    "tx-checksum-ip-generic",
+    "tx-scatter-gather",
+    "tx-tcp-segmentation",
+    "tx-generic-segmentation",
+    "tx-vlan-hw-insert",
+)
+_VERSION = re.compile(r"\d+(\.\d+)+")
+
+
+def machine(cpu: int, tools: Iterable[Tool]) -> dict[str, Any]:
+    """The machine and the versions of what measures on it; null for what cannot be found out."""
+    return {
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "distribution": _distribution(),
+        "cpu": _cpu_model(),
+        "cpus": os.cpu_count(),
+        "measured_on_cpu": cpu,
+        "governor": _read(Path(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor")),
+        "load_average": os.getloadavg()[0],
+        "bpf_jit": sysctl.read("net/core/bpf_jit_enable"),
+        "versions": {
+            "ebpfnet": VERSION,
+            "python": platform.python_version(),
+            "bcc": _bcc_version(),
+            **{tool.command: _tool_version(tool.command) for tool in tools},
+        },
+    }
+
+
+def mode(lab: Lab) -> dict[str, str | None]:
+    """What a name in the report stands for, and where an eBPF mode's programs sit."""
+    ebpf = isinstance(lab.mode, EbpfMode)
+    return {
+        "name": lab.mode.name,
+        "summary": lab.mode.summary,
+        "hook": lab.network.hook.name.lower() if ebpf else None,
+    }
+
+
+def offloads(lab: Lab) -> dict[str, dict[str, bool]]:
+    """Offload features at each veth end of a lab, by ethtool's names."""
+    return {
+        end: netns.run_inside(
+            Path(where) if where else HOST_NETNS,
+            lambda ifname=ifname: ethtool.get_features(ifname, OFFLOADS),  # type: ignore[misc]
+        )
+        for end, (where, ifname) in lab.ends().items()
+    }
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def _distribution() -> str | None:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME")
+    except OSError:
+        return None
+
+
+def _cpu_model() -> str | None:
+    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return None
+
+
+def _bcc_version() -> str | None:
+    try:
+        return metadata.version("bcc")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _tool_version(tool: str) -> str | None:
+    done = subprocess.run(
+        [tool, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    found = _VERSION.search(done.stdout + done.stderr)
+    return found[0] if found else None

@@ -1,0 +1,256 @@
+"""compare on the machine itself: what it reports, and that it leaves nothing behind.
+
+That nothing is left is for the fixture `leaves_nothing_behind` to judge, after every test here.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from datapath.compare import Effort, Experiment, Report, run, workloads
+from datapath.compare.lab import Lab
+from datapath.compare.processes import Tool
+from datapath.compare.workloads.base import Measure
+from datapath.errors import Busy, Conflict, EbpfnetError
+from datapath.kernel.bpf import features
+from datapath.kernel.net import sysctl
+from tests.support import hosts
+from tests.support.crash import Launcher
+
+# Enough to pass through everything, too few to say anything about speed.
+LITTLE = Effort(packets=20_000)
+BRIDGE_NF = "net/bridge/bridge-nf-call-iptables"
+RESULT_KEYS = {"mode", "workload", "unit", "median", "low", "high", "samples"}
+
+
+def measured(*modes: str, workload: str = "ns_per_packet", rounds: int = 1) -> Report:
+    return run(Experiment(modes, (workload,), rounds, effort=LITTLE))
+
+
+@dataclass(frozen=True)
+class Fails:
+    """A workload that looks at the machine while it measures, and fails in its second lab."""
+
+    seen: list[str]
+    name: str = "fails"
+    summary: str = ""
+    unit: str = "ns"
+    better: Literal["lower", "higher"] = "lower"
+    tools: tuple[Tool, ...] = ()
+
+    @contextmanager
+    def prepared(self, effort: Effort) -> Iterator[Measure]:
+        yield self.measure
+
+    def measure(self, lab: Lab) -> float:
+        self.seen.append(sysctl.read(BRIDGE_NF) or "")
+        if len(self.seen) == 2:
+            raise EbpfnetError("the second one fails")
+        return 1.0
+
+
+@pytest.fixture
+def bridge_nf() -> Iterator[None]:
+    """bridge-nf-call-iptables on, as it is on many hosts."""
+    before = sysctl.read(BRIDGE_NF)
+    if before is None:
+        pytest.skip("this kernel has no bridge netfilter")
+    sysctl.write(BRIDGE_NF, "1")
+    try:
+        yield
+    finally:
+        sysctl.write(BRIDGE_NF, before)
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[Launcher]:
+    with Launcher() as running:
+        yield running
+
+
+def test_a_run_reports_every_mode_and_round_as_json(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    hosts.ebpfnet("compare", "--workload", "ns_per_packet", "--rounds", "2", "--json", str(file))
+    document = json.loads(file.read_text())
+    assert [each["mode"] for each in document["results"]] == ["veth", "bridge", "ebpf"]
+    for each in document["results"]:
+        assert set(each) == RESULT_KEYS
+        assert (each["workload"], each["unit"], len(each["samples"])) == ("ns_per_packet", "ns", 2)
+        assert 0 < each["low"] <= each["median"] <= each["high"]
+    assert {(each["mode"], each["to"]) for each in document["ratios"]} == (
+        {("veth", "bridge"), ("bridge", "veth"), ("ebpf", "bridge"), ("ebpf", "veth")}
+    )
+    assert document["experiment"]["rounds"] == 2
+
+    environment = document["environment"]
+    assert environment["kernel"] == os.uname().release
+    assert environment["versions"]["ebpfnet"]
+    assert environment["versions"]["bcc"]
+    assert set(environment["offloads"]["veth"]) == {"sender", "receiver"}
+    assert set(environment["offloads"]["bridge"]) == (
+        {"sender", "receiver", "sender host", "receiver host"}
+    )
+    ends = [end for mode in environment["offloads"].values() for end in mode.values()]
+    assert all(end["rx-gro"] for end in ends)
+    assert environment["modes"]["bridge"]["hook"] is None
+    assert environment["modes"]["ebpf"]["name"] == "tc-peer"
+    assert environment["modes"]["ebpf"]["hook"] in ("tcx", "clsact")
+
+
+@pytest.mark.parametrize(
+    ("workload", "unit", "modes"),
+    [
+        ("ns_per_packet", "ns", ("veth", "bridge", "routed", "tc", "ebpf", "xdp")),
+        ("tcp_stream", "Gbit/s", ("veth", "routed", "ebpf", "xdp")),
+        ("tcp_rr", "us", ("bridge", "ebpf", "xdp")),
+    ],
+)
+def test_workloads_cross_modes(workload: str, unit: str, modes: tuple[str, ...]) -> None:
+    for tool in workloads.get(workload).tools:
+        if not shutil.which(tool.command):
+            pytest.skip(f"needs {tool.command}")
+    results = measured(*modes, workload=workload).results
+    assert [result.mode for result in results] == list(modes)
+    assert all(result.unit == unit and result.median > 0 for result in results)
+
+
+@pytest.mark.usefixtures("bridge_nf")
+def test_knobs_are_set_while_measuring_and_put_back_when_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failing = Fails([])
+    monkeypatch.setattr(workloads, "ALL", (*workloads.ALL, failing))
+    with pytest.raises(EbpfnetError, match="the second one fails"):
+        measured("veth", "bridge", "ebpf", workload="fails")
+    assert failing.seen == ["0", "0"]
+    assert sysctl.read(BRIDGE_NF) == "1"
+
+
+@pytest.mark.usefixtures("bridge_nf")
+def test_knobs_are_stated_with_what_they_were() -> None:
+    knobs = measured("veth").environment["knobs"]
+    assert knobs["net.bridge.bridge-nf-call-iptables"] == "0 (was 1)"
+
+
+def test_the_process_runs_where_it_did_before() -> None:
+    before = os.sched_getaffinity(0)
+    assert measured("veth").environment["measured_on_cpu"] == min(before)
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_second_run_at_the_same_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Meanwhile(Fails):
+        def measure(self, lab: Lab) -> float:
+            with pytest.raises(Busy, match="another comparison is under way"):
+                measured("veth")
+            return 1.0
+
+    monkeypatch.setattr(workloads, "ALL", (*workloads.ALL, Meanwhile([], "meanwhile")))
+    assert measured("veth", workload="meanwhile").results[0].samples == (1.0,)
+
+
+def compare(mode: str) -> tuple[str, ...]:
+    return ("compare", mode, "--workload", "ns_per_packet", "--rounds", "1")
+
+
+@pytest.mark.parametrize(
+    ("mode", "moment"),
+    [
+        ("veth", "apply MakePair"),
+        ("bridge", "apply SetSysctl"),
+        ("bridge", "apply SetOffloads"),
+        ("ebpf", "apply AttachProgram"),
+        ("routed", "revert SetOffloads"),
+        ("bridge", "revert SetSysctl"),
+    ],
+)
+def test_what_a_killed_run_leaves_is_undone_by_gc(
+    mode: str, moment: str, launcher: Launcher
+) -> None:
+    assert launcher.run(*compare(mode), at=moment).killed
+    hosts.ebpfnet("gc")
+
+
+def test_what_a_killed_run_leaves_is_undone_by_the_next_one(launcher: Launcher) -> None:
+    assert launcher.run(*compare("ebpf"), at="apply AttachProgram").killed
+    measured("veth")
+
+
+@pytest.mark.parametrize("moment", ["apply MakeBridge", "revert MakeBridge"])
+def test_ctrl_c_undoes_everything(moment: str, launcher: Launcher) -> None:
+    done = launcher.run(*compare("bridge"), at=moment, signal=signal.SIGINT)
+    assert done.code == 130
+    assert done.stderr.splitlines()[-1] == "ebpfnet: interrupted; what was begun is undone"
+    assert done.stdout == ""
+
+
+def test_a_lab_that_loses_an_interface_fails_in_one_line_and_is_undone(
+    launcher: Launcher,
+) -> None:
+    remove = ["ip", "link", "del", "br-compare-lab"]
+    done = launcher.run(*compare("bridge"), at="apply SetOffloads", command=remove)
+    assert done.code == 1
+    assert done.stderr.splitlines()[-1].startswith("ebpfnet: mode bridge does not join the lab")
+
+
+def test_a_network_with_the_name_of_the_lab_is_left_alone(name: str) -> None:
+    network = ("--network", "compare-lab")
+    hosts.ebpfnet("attach", f"{name}a", f"{name}b", *network)
+    try:
+        with pytest.raises(Conflict, match="ebpfnet detach --network compare-lab"):
+            measured("veth")
+        assert hosts.ping(f"{name}a", "10.1.1.3")
+    finally:
+        hosts.ebpfnet("detach", *network)
+
+
+def test_a_kernel_without_tcx_is_measured_by_clsact(monkeypatch: pytest.MonkeyPatch) -> None:
+    has = features.has
+    monkeypatch.setattr(features, "has", lambda what: what is not features.TCX and has(what))
+    report = measured("veth", "ebpf")
+    assert len(report.results) == 2
+    assert report.environment["modes"]["ebpf"]["hook"] == "clsact"
+
+
+@pytest.mark.skipif(not shutil.which("iperf3"), reason="needs iperf3")
+def test_servers_die_with_a_run_that_is_killed() -> None:
+    argv = ("compare", "veth", "--workload", "tcp_stream", "--seconds", "60")
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli", *argv],
+        cwd=hosts.CHECKOUT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            receiver = f"cmp{process.pid}-2"
+            assert hosts.until(lambda: Path("/run/netns", receiver).exists(), 20)
+            assert hosts.until(lambda: hosts.listening(5201, netns=receiver), 20)
+        finally:
+            process.kill()
+    assert hosts.until(lambda: not hosts.listening(5201, netns=receiver))
+    hosts.ebpfnet("gc")
+
+
+def test_bad_input_is_refused_in_one_line_before_anything_is_done() -> None:
+    for argv, message in (
+        (["token-ring"], "there is no mode 'token-ring'; choose one of tc-peer"),
+        (["--workload", "x"], "there is no workload 'x'; choose from ns_per_packet"),
+        (["--cpu", "4096"], "CPU 4096 is not this process's to run on"),
+        (["--json", "/nowhere/run.json"], "cannot write /nowhere/run.json"),
+    ):
+        done = hosts.ebpfnet("compare", *argv, check=False)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.startswith(f"ebpfnet: {message}")
+        assert done.stderr.count("\n") == 1
