@@ -54,23 +54,26 @@ def _network(network: Network) -> dict[str, Any]:
     }
 
 
-def _program(network: Network, endpoint: Endpoint) -> dict[str, Any]:
-    """What runs at an endpoint's host end: program id and name, and in what state that is."""
-    program_id = 0
+def program_at(network: Network, endpoint: Endpoint) -> int:
+    """The id of the program that runs at an endpoint's host end, 0 where none does."""
     if network.hook is HookId.CLSACT:
         from datapath.kernel.net import tc
 
         try:
             attached = tc.ingress_filter(endpoint.host_ifname)
         except EbpfnetError:
-            attached = None
-        program_id = attached.program_id if attached else 0
-    else:
-        try:
-            link = links.read(network.path / "links" / str(endpoint.id))
-            program_id = link.program_id if link.ifindex == endpoint.ifindex else 0
-        except KernelError:
-            pass
+            return 0
+        return attached.program_id if attached else 0
+    try:
+        link = links.read(network.path / "links" / str(endpoint.id))
+    except KernelError:
+        return 0
+    return link.program_id if link.ifindex == endpoint.ifindex else 0
+
+
+def _program(network: Network, endpoint: Endpoint) -> dict[str, Any]:
+    """Program id and name, and in what state that is."""
+    program_id = program_at(network, endpoint)
     if not program_id:
         return {"program_id": None, "program": None, "state": "not attached"}
     fd = libbpf.program_by_id(program_id)

@@ -14,7 +14,7 @@ from typing import Final
 from datapath import records
 from datapath.errors import Conflict, KernelError, NotFound
 from datapath.kernel.bpf import libbpf, links
-from datapath.kernel.bpf.maps import Map
+from datapath.kernel.bpf.maps import Map, apply_differences
 from datapath.kernel.net import links as net_links
 from datapath.kernel.net import netns, tc
 from datapath.network import ROOT, names
@@ -24,6 +24,9 @@ from datapath.records import MAPS, Number
 SHELL_FUNCTIONS: Final = """le() { for i in $(seq 0 $(($1 - 1))); do printf '%02x ' """ + (
     """$(($2 >> 8 * i & 255)); done; }"""
 )
+
+# Entries by map name: keys with their values, as hex.
+Entries = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,13 @@ class AddEndpoint:
     def _uses_devices(self) -> bool:
         return (ROOT / self.network / "maps/devices").exists()
 
+    def entries(self, ifindex: int, inode: int) -> Entries:
+        """All of them, for a host end and a namespace that are there."""
+        found: Entries = {}
+        for name, key, value in self._entries(ifindex, inode):
+            found.setdefault(name, {})[key.hex()] = value.hex()
+        return found
+
     def commands(self) -> list[str]:
         # What is not there yet has no numbers to print: the shell asks, by SHELL_FUNCTIONS.
         ifindex = f"$(le 4 $(cat /sys/class/net/{shlex.quote(self.host_ifname)}/ifindex))"
@@ -182,6 +192,62 @@ class AddEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateEntries:
+    """An endpoint's entries brought from one state to another, by differences.
+
+    Entries that have meanwhile become another endpoint's are left to it.
+    """
+
+    network: str
+    id: int
+    before: Entries
+    after: Entries
+
+    def commands(self) -> list[str]:
+        maps = ROOT / self.network / "maps"
+        changes = []
+        for name in sorted({*self.before, *self.after}):
+            old, new = self.before.get(name, {}), self.after.get(name, {})
+            changes += [
+                f"bpftool map update pinned {maps / name} key hex {_spaced(key)}"
+                f" value hex {_spaced(value)}"
+                for key, value in new.items()
+                if old.get(key) != value
+            ]
+            changes += [
+                f"bpftool map delete pinned {maps / name} key hex {_spaced(key)}"
+                for key in old.keys() - new.keys()
+            ]
+        return changes
+
+    def _bring(self, wanted: Entries, leaving: Entries) -> None:
+        for name in sorted({*wanted, *leaving}):
+            path = ROOT / self.network / "maps" / name
+            if not path.exists():
+                continue
+            with Map.pinned(path) as target:
+                apply_differences(
+                    target,
+                    {bytes.fromhex(k): bytes.fromhex(v) for k, v in wanted.get(name, {}).items()},
+                    map(bytes.fromhex, leaving.get(name, {})),
+                    # Every such value begins with the id; a device is known by its key.
+                    lambda value, name=name: (  # type: ignore[misc]
+                        name == "devices" or Number.from_buffer_copy(value).value == self.id
+                    ),
+                )
+
+    def apply(self) -> None:
+        self._bring(self.after, self.before)
+
+    def revert(self) -> None:
+        self._bring(self.before, self.after)
+
+
+def _spaced(text: str) -> str:
+    return bytes.fromhex(text).hex(" ")
+
+
+@dataclass(frozen=True, slots=True)
 class AttachProgram:
     """A network's program at the host end of an endpoint."""
 
@@ -213,6 +279,7 @@ class AttachProgram:
     def apply(self) -> None:
         ifindex = net_links.index_of(self.host_ifname)
         program = libbpf.object_get(self._program)
+        self._link.unlink(missing_ok=True)  # of a link that was detached by hand
         try:
             if self.hook == "clsact":
                 tc.ensure_clsact(self.host_ifname)

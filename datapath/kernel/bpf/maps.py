@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes as ct
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -183,15 +183,21 @@ class Map:
         return None
 
 
-def apply_differences(target: Map, wanted: dict[bytes, bytes], ours: Iterable[bytes]) -> None:
-    """Bring the entries at keys `ours` and `wanted` to the wanted state.
+def apply_differences(
+    target: Map,
+    wanted: Mapping[bytes, bytes],
+    leaving: Iterable[bytes],
+    is_ours: Callable[[bytes], bool],
+) -> None:
+    """Bring the entries at keys `leaving` and `wanted` to the wanted state.
 
     Writes only what differs, deletions last: a packet in between finds the old entry or the new
-    one, never none. Raises KernelError, Conflict.
+    one, never none. Entries whose value is not ours stay. Raises KernelError, Conflict.
     """
     for key, value in wanted.items():
-        if target.lookup(key) != value:
+        present = target.lookup(key)
+        if present != value and (present is None or is_ours(present)):
             target.update(key, value)
-    for key in ours:
-        if key not in wanted:
+    for key in leaving:
+        if key not in wanted and (present := target.lookup(key)) and is_ours(present):
             target.delete(key)
