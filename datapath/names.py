@@ -87,7 +87,10 @@ def target(text: str) -> Target:
             f"{text} is the host's own namespace, which is never an endpoint",
             remedy="name another namespace, or one that does not exist to have it made",
         )
-    label = next((known.name for known in netns.named() if known.inode == found.inode), found.name)
+    label = found.name
+    if found.path.parent != netns.FOLDER:
+        names = (known.name for known in netns.named() if known.inode == found.inode)
+        label = next(names, label)
     if len(label.encode()) >= NETNS_LENGTH:
         raise InvalidInput(
             f"{label} is longer than {NETNS_LENGTH - 1} bytes",

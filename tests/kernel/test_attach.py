@@ -136,7 +136,7 @@ def test_a_namespace_without_an_interface_gets_one_and_stays(name: str) -> None:
             assert rows[there]["interface"] == "made"
             assert hosts.ping(f"{name}b", rows[there]["ipv4"], count=3)
             assert hosts.ping(there, rows[f"{name}b"]["ipv4"], count=3)
-        # Coming up is for good: lo would not be in a namespace that nobody has ever used.
+        # A loopback interface that was brought up stays so.
         lines = inventory.left_behind(before)
         assert all(f"lo in {there}" in line or "lo table local" in line for line in lines), lines
 

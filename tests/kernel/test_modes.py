@@ -81,7 +81,8 @@ def program_at(row: Row, way: tuple[str, ...]) -> int:
 @EVERY_WAY
 def test_pings_of_every_kind(name: str, way: tuple[str, ...]) -> None:
     with joined(name, way) as (one, other):
-        (status,) = json.loads(hosts.ebpfnet("status", "-o", "json").stdout)
+        networks = json.loads(hosts.ebpfnet("status", "-o", "json").stdout)
+        (status,) = (each for each in networks if each["network"] == name)
         assert (status["mode"], status["hook"]) == (way[1], way[-1])
         assert {each["program_id"] for each in status["endpoints"]} == {program_at(one, way)}
 
