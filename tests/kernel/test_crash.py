@@ -282,6 +282,34 @@ def test_gc_drops_a_program_that_was_left_half_replaced(kit: Launcher, scene: Sc
     assert inventory.left_behind(judge.inventory) == []
 
 
+def test_gc_undoes_a_refresh_that_was_killed(kit: Launcher, scene: Scene) -> None:
+    """Attaching anew brings entries up to date; what they were is what they are afterwards."""
+    judge = Judge()
+    network = scene.network("made")
+    attach = ("attach", scene.new, "--network", network)
+    maps = [f"/sys/fs/bpf/ebpfnet/{network}/maps/endpoints{suffix}" for suffix in ("", "_v4")]
+
+    def entries() -> list[str]:
+        return [hosts.run("bpftool", "map", "dump", "pinned", path, "-j").stdout for path in maps]
+
+    try:
+        succeeds(kit, *attach)
+        hosts.ip("-n", scene.new, "addr", "add", "10.1.1.77/24", "dev", "eth0")
+        before = entries()
+        hit = 0
+        for run in killed(kit, *attach):
+            if stands(run):
+                break
+            succeeds(kit, "gc")
+            assert entries() == before, run.moments[-1]
+            hit += 1
+        assert hit >= 5
+        assert "10.1.1.77" in kit.run("map", "dump", "endpoints_v4", "--network", network).stdout
+    finally:
+        kit.run("detach", "--network", network)
+    assert inventory.left_behind(judge.inventory) == []
+
+
 def test_an_interrupt_waits_for_what_is_under_way_in_a_namespace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
