@@ -22,6 +22,7 @@ class Adoption:
     bridge_port: dict[str, Any] | None  # kernel.net.bridge.BridgePort as a mapping
     was_up: bool
     host_was_up: bool
+    host_ifindex: int
     added_address: str  # "" = it has one
     had_clsact: bool
     features: dict[str, bool]  # offloads of the interface inside, by ethtool's names

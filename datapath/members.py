@@ -271,6 +271,7 @@ def _adopted(
             bridge_port=asdict(port) if port else None,
             was_up=found.link.up,
             host_was_up=found.host.up,
+            host_ifindex=found.host.index,
             added_address="" if has_ipv4 else str(added),
             had_clsact=tc.has_clsact(found.host.name),
             features=netns.run_inside(

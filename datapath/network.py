@@ -13,11 +13,12 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from enum import IntEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from datapath import records
 from datapath.endpoint import Endpoint, EndpointStats
@@ -53,6 +54,9 @@ def names() -> list[str]:
         return []
     except PermissionError as error:
         raise KernelError(f"reading {ROOT}", errno.EPERM) from error
+
+
+Number = TypeVar("Number", bound=IntEnum)
 
 
 class Network:
@@ -140,13 +144,21 @@ class Network:
 
     @property
     def mode(self) -> ModeId:
-        """The forwarding mode."""
-        return ModeId(self.config.mode.number)
+        """The forwarding mode. Raises LayoutMismatch for one that we do not know."""
+        return self._known(ModeId, "mode", self.config.mode.number)
 
     @property
     def hook(self) -> HookId:
-        """Where the programs sit."""
-        return HookId(self.config.hook.number)
+        """Where the programs sit. Raises LayoutMismatch for a hook that we do not know."""
+        return self._known(HookId, "hook", self.config.hook.number)
+
+    def _known(self, kind: type[Number], field: str, number: int) -> Number:
+        try:
+            return kind(number)
+        except ValueError:
+            path = str(self.path / "maps/config")
+            ours = f"one of {', '.join(str(each.value) for each in kind)}"
+            raise LayoutMismatch("config", path, field, number, ours) from None
 
     @property
     def max_endpoints(self) -> int:

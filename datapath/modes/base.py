@@ -178,5 +178,6 @@ def adopt_interface(member: Member) -> AdoptInterface:
         address=adoption.added_address,
         was_up=adoption.was_up,
         host_was_up=adoption.host_was_up,
+        host_ifindex=adoption.host_ifindex,
         bridge_port=adoption.bridge_port,
     )

@@ -269,6 +269,7 @@ class AdoptInterface:
     address: str  # to add, "" = it has one
     was_up: bool
     host_was_up: bool
+    host_ifindex: int
     bridge_port: dict[str, Any] | None
 
     def commands(self) -> list[str]:
@@ -300,8 +301,9 @@ class AdoptInterface:
             bridge.leave(self.host_ifname)
 
     def revert(self) -> None:
-        if links.find(self.host_ifname) is None:
-            return  # the veth is gone, nothing is left to be put back
+        host = links.find(self.host_ifname)
+        if host is None or host.index != self.host_ifindex:
+            return  # the veth is gone, and a namesake was never ours
         if self.bridge_port:
             bridge.rejoin(bridge.BridgePort(**self.bridge_port))
         if not self.host_was_up:

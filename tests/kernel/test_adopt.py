@@ -276,3 +276,16 @@ def test_an_interface_that_is_down_and_without_address_is_so_again(name: str) ->
         assert inventory.left_behind(before) == []
     finally:
         hosts.ip("netns", "del", netns)
+
+
+def test_a_namesake_of_a_veth_that_is_gone_is_left_alone(bridged: ByHand, name: str) -> None:
+    netns, _ = bridged.namespaces
+    host, _ = bridged.host_ifnames
+    hosts.ebpfnet("attach", *bridged.namespaces, "--network", name)
+    hosts.ip("link", "del", host)
+    hosts.ip("link", "add", host, "type", "veth", "peer", "name", f"{name}other")
+    hosts.ebpfnet("detach", netns, "--network", name)
+    shown = json.loads(hosts.run("ip", "-j", "link", "show", host).stdout)
+    assert "master" not in shown[0]
+    hosts.ip("link", "del", host)
+    hosts.ebpfnet("detach", "--network", name)
