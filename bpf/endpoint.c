@@ -5,10 +5,9 @@
  *   tc_peer      mode tc-peer  straight into the receiver's namespace (kernel >= 5.10)
  */
 #include <uapi/linux/bpf.h>
-#include <uapi/linux/if_arp.h>
 #include <uapi/linux/if_ether.h>
 #include <uapi/linux/if_packet.h>
-#include <uapi/linux/in.h>
+#include <uapi/linux/in6.h>
 #include <uapi/linux/ip.h>
 #include <uapi/linux/ipv6.h>
 #include <uapi/linux/pkt_cls.h>

@@ -7,9 +7,8 @@
  * (>= 5.18); there frames over one page pass, and their length has to be asked for.
  */
 #include <uapi/linux/bpf.h>
-#include <uapi/linux/if_arp.h>
 #include <uapi/linux/if_ether.h>
-#include <uapi/linux/in.h>
+#include <uapi/linux/in6.h>
 #include <uapi/linux/ip.h>
 #include <uapi/linux/ipv6.h>
 

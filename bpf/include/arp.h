@@ -4,6 +4,13 @@
  */
 #pragma once
 
+/* Not from <uapi/linux/if_arp.h>: it pulls in the kernel's netdevice.h, which takes bcc longer to
+ * read than all the rest together.
+ */
+#define ARPHRD_ETHER  1
+#define ARPOP_REQUEST 1
+#define ARPOP_REPLY   2
+
 struct arp_ipv4 {
 	__be16 hardware;
 	__be16 protocol;
