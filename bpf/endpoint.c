@@ -62,12 +62,12 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct endpoi
 static __always_inline int answer_nd(struct __sk_buff *skb, const struct endpoint *from,
 				     const struct decision *decision)
 {
-	const u8 all_nodes[MAC_LENGTH] = { 0x33, 0x33, 0, 0, 0, 1 };
 	struct nd_advertisement answer;
 	struct {
 		struct ipv6hdr ip;
 		struct nd_message message;
 	} asked;
+	u8 receiver[MAC_LENGTH];
 	bool to_all;
 
 	if (bpf_skb_load_bytes(skb, decision->l3_offset, &asked, sizeof(asked)))
@@ -77,7 +77,8 @@ static __always_inline int answer_nd(struct __sk_buff *skb, const struct endpoin
 	    bpf_skb_store_bytes(skb, decision->l3_offset, &answer, sizeof(answer),
 				BPF_F_RECOMPUTE_CSUM))
 		return finish_drop(skb, DROP_HELPER_FAILED, from->id);
-	return send_back(skb, from, to_all ? all_nodes : from->mac, decision->to);
+	set_nd_receiver(receiver, from, to_all);
+	return send_back(skb, from, receiver, decision->to);
 }
 
 /* peer: deliver by bpf_redirect_peer; a constant in each program, so that the other way is not
@@ -103,7 +104,7 @@ static __always_inline int from_endpoint(struct __sk_buff *skb, const bool peer)
 		bpf_skb_pull_data(skb, skb->len < MAX_HEADERS ? skb->len : MAX_HEADERS);
 	}
 
-	if (decision.action == ACTION_DROP)
+	if (!decision.to)
 		return finish_drop(skb, decision.reason, from->id);
 	if (decision.action == ACTION_ANSWER_ARP)
 		return answer_arp(skb, from, &decision);

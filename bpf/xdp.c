@@ -74,7 +74,6 @@ static __always_inline int answer_arp(struct xdp_md *xdp, const struct endpoint 
 static __always_inline int answer_nd(struct xdp_md *xdp, const struct endpoint *from,
 				     const struct decision *decision)
 {
-	const u8 all_nodes[MAC_LENGTH] = { 0x33, 0x33, 0, 0, 0, 1 };
 	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
 	struct nd_advertisement answer;
 	struct ethhdr *eth;
@@ -99,7 +98,7 @@ static __always_inline int answer_nd(struct xdp_md *xdp, const struct endpoint *
 	if ((void *)(eth + 1) > end || (void *)ip + sizeof(answer) > end)
 		return finish_drop(xdp, DROP_TRUNCATED, from->id);
 	__builtin_memcpy(ip, &answer, sizeof(answer));
-	__builtin_memcpy(eth->h_dest, to_all ? all_nodes : from->mac, MAC_LENGTH);
+	set_nd_receiver(eth->h_dest, from, to_all);
 	__builtin_memcpy(eth->h_source, decision->to->mac, MAC_LENGTH);
 	return send_back(from);
 }
@@ -116,7 +115,7 @@ int xdp_devmap(struct xdp_md *xdp)
 		return finish_drop(xdp, DROP_UNKNOWN_ENDPOINT, 0);
 
 	decision = classify(data, end, from);
-	if (decision.action == ACTION_DROP)
+	if (!decision.to)
 		return finish_drop(xdp, decision.reason, from->id);
 	if (decision.action == ACTION_ANSWER_ARP)
 		return answer_arp(xdp, from, &decision);

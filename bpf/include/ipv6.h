@@ -230,3 +230,19 @@ static __always_inline bool make_nd_advertisement(struct nd_advertisement *answe
 	answer->message.checksum = fold_checksum(sum);
 	return to_all;
 }
+
+/* The MAC that an answer goes to: 33:33:00:00:00:01 for all nodes (RFC 2464, 7), else the asker's.
+ * Byte by byte: newer compilers put a constant array into .rodata, which bcc does not load.
+ */
+static __always_inline void set_nd_receiver(u8 *mac, const struct endpoint *asker, bool to_all)
+{
+	__builtin_memcpy(mac, asker->mac, MAC_LENGTH);
+	if (to_all) {
+		mac[0] = 0x33;
+		mac[1] = 0x33;
+		mac[2] = 0;
+		mac[3] = 0;
+		mac[4] = 0;
+		mac[5] = 1;
+	}
+}

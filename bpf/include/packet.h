@@ -17,7 +17,10 @@ struct vlan_tag {
 struct decision {
 	enum action action;
 	enum drop_reason reason; /* ACTION_DROP only */
-	struct destination *to; /* ACTION_FORWARD: receiver; ACTION_ANSWER_*: owner of the address */
+	/* ACTION_FORWARD: receiver; ACTION_ANSWER_*: owner of the address; ACTION_DROP: none. Hooks ask
+	 * for it and not for the action, so that the verifier sees what is behind the pointer.
+	 */
+	struct destination *to;
 	u32 l3_offset; /* bytes from the frame's start to its network header */
 	bool rewrite_mac; /* ACTION_FORWARD: destination MAC is not the receiver's */
 };

@@ -38,6 +38,13 @@ def _ip(path: str, *words: object) -> str:
     return _command("nsenter", f"--net={path}", "ip", *words)
 
 
+def _no_dad_command(path: str, ifname: str) -> str:
+    setting = f"net.ipv6.conf.{ifname}.accept_dad=0"
+    if path.startswith("/run/netns/"):
+        return _command("ip", "netns", "exec", Path(path).name, "sysctl", "-qw", setting)
+    return _command("nsenter", f"--net={path}", "sysctl", "-qw", setting)
+
+
 @dataclass(frozen=True, slots=True)
 class MakeNamespace:
     """A namespace with a name in /run/netns, lo up; a mark on lo tells ours from a namesake."""
@@ -91,6 +98,7 @@ class MakeInterface:
                 + (" nodad" if ":" in address else "")
                 for address in self.addresses
             ),
+            _no_dad_command(self.netns, self.ifname),
             _ip(self.netns, "link", "set", self.ifname, "up"),
             _command("ip", "link", "set", self.host_ifname, "addrgenmode", "none"),
             _command("ip", "link", "set", self.host_ifname, "up"),

@@ -129,7 +129,7 @@ def kind(moment: str) -> str:
     return moment.split("{")[0]
 
 
-@pytest.mark.parametrize(("hook", "every"), [("tcx", 2), ("clsact", 9), ("xdp", 9)])
+@pytest.mark.parametrize(("hook", "every"), [("tcx", 4), ("clsact", 9), ("xdp", 9)])
 def test_gc_undoes_an_attach_that_was_killed(
     kit: Launcher, scene: Scene, hook: str, every: int
 ) -> None:
@@ -154,7 +154,7 @@ def test_gc_undoes_an_attach_that_was_killed(
     assert scene.others_work(hook)
 
 
-@pytest.mark.parametrize(("hook", "every"), [("tcx", 3), ("clsact", 8), ("xdp", 9)])
+@pytest.mark.parametrize(("hook", "every"), [("tcx", 4), ("clsact", 8), ("xdp", 9)])
 def test_gc_finishes_a_detach_that_was_killed(
     kit: Launcher, scene: Scene, hook: str, every: int
 ) -> None:

@@ -21,6 +21,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from datapath.errors import AlreadyExists, KernelError, NotFound
+from datapath.kernel.net import sysctl
 
 _IFF_UP = 1
 _IFA_F_NODAD = 0x02
@@ -186,10 +187,14 @@ def create_veth(
         raise
     finally:
         os.close(fd)
+    # Addresses of ours are unique by construction, and the datapath answers for them: an IPv6 one
+    # need not be tentative for a second or two.
+    setting = f"net/ipv6/conf/{ifname}/accept_dad"
+    if sysctl.read(setting) not in (None, "0"):
+        sysctl.write(setting, "0")
     index = index_of(ifname)
     with netlink_for(f"configuring {ifname}") as netlink:
         for address in addresses:
-            # Ours are unique by construction, and the datapath answers for them: no waiting.
             flags = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
             netlink.addr(
                 "add",
