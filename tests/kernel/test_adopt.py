@@ -179,7 +179,9 @@ def test_no_packet_is_lost_on_the_way_to_ebpf_and_back(
             hosts.run("tc", "qdisc", "add", "dev", host_ifname, "clsact")
     with no_ping_lost(one, bridged.addresses[1]):
         with attached(name, one, other, *options):
-            assert {row["drops"] for row in endpoints(name).values()} == {0}
+            # MLD reports and router solicitations come when they will.
+            shown = hosts.ebpfnet("map", "dump", "drops", "--network", name, "-o", "json").stdout
+            assert {entry["key"] for entry in json.loads(shown)} <= {"multicast"}
             assert endpoints(name)[one]["rx_packets"] > 0
         assert len(bridge_link(bridged)) == 2
 
