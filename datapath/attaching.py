@@ -95,7 +95,7 @@ def _forget_vanished(journal: Journal, network: str) -> None:
     """Take out endpoints whose interfaces are gone: their namespaces were deleted meanwhile."""
     if network not in networks.names():
         return
-    alive = {link.index for link in links.all_links()}
+    alive = links.names()
     with Network(network) as existing:
         gone = [each.id for each in existing.endpoints() if each.ifindex not in alive]
     if gone:
@@ -144,7 +144,8 @@ def plan(request: Request) -> Plan:
         else:
             again.append((endpoint, target.netns.path))
 
-    host_links = links.all_links()
+    # Only what exists can have an interface here already.
+    host_links = links.all_links() if any(target.netns for target in targets) else []
     found = {target.label: describing.find_interface(target, host_links, name) for target in new}
     subnet = _subnet(request, existing, found.values())
     spec = existing or NetworkSpec(
@@ -153,7 +154,7 @@ def plan(request: Request) -> Plan:
         _hook(request, mode),
         request.max_endpoints or DEFAULT_MAX_ENDPOINTS,
     )
-    members = describing.describe(new, found, wanted, spec, mode, present, taken, host_links)
+    members = describing.describe(new, found, wanted, spec, mode, present, taken)
     if len(present) + len(members) > spec.max_endpoints:
         raise Conflict(
             f"network {name} has room for {spec.max_endpoints} endpoints, "

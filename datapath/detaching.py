@@ -107,7 +107,7 @@ def _repair(journal: Journal, force: bool, say: Callable[[str], None]) -> None:
     with suppress(FileNotFoundError):
         (networks.ROOT / name / "progs/replacement").unlink()
         say(f"{name}: dropped what a killed process had left half replaced")
-    alive = {link.index for link in links.all_links()}
+    alive = links.names()
     try:
         with Network(name) as network:
             endpoints = network.endpoints()

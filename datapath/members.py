@@ -132,11 +132,10 @@ def describe(
     mode: EbpfMode,
     present: Sequence[Endpoint],
     taken: dict[IPv4Address | IPv6Address, str],
-    host_links: Sequence[Link],
 ) -> list[Member]:
     """Describe each new member completely. Raises Conflict for addresses that cannot be had."""
     ids = _free(itertools.count(1), {endpoint.id for endpoint in present})
-    host_names = {link.name for link in host_links}
+    host_names = set(links.names().values())
 
     def claim(address: IPv4Address | IPv6Address, label: str) -> None:
         if owner := taken.get(address):

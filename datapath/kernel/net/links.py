@@ -78,6 +78,11 @@ def all_links() -> list[Link]:
         return [_link(message) for message in netlink.get_links()]
 
 
+def names() -> dict[int, str]:
+    """Names of the interfaces here by ifindex: all that is asked for where there are thousands."""
+    return dict(socket.if_nameindex())
+
+
 def find(name: str) -> Link | None:
     """The interface called `name`, None where there is none."""
     try:
