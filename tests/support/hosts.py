@@ -173,6 +173,7 @@ def bridge_by_hand(prefix: str) -> Iterator[ByHand]:
         for netns in made.namespaces:
             _create(undo, "netns", netns)
         _create(undo, "link", made.bridge, "type", "bridge")
+        _without_dad(made.bridge)
         ip("link", "set", made.bridge, "up")
         for netns, ifname, host_ifname, address in zip(
             made.namespaces, made.ifnames, made.host_ifnames, made.addresses, strict=True
@@ -180,6 +181,7 @@ def bridge_by_hand(prefix: str) -> Iterator[ByHand]:
             _create(undo, "link", host_ifname, "type", "veth", "peer", "name", ifname)
             ip("link", "set", ifname, "netns", netns)
             ip("link", "set", host_ifname, "master", made.bridge)
+            _without_dad(host_ifname)
             ip("link", "set", host_ifname, "up")
             _configure(netns, ifname, address)
         yield made
@@ -215,6 +217,12 @@ def _create(undo: ExitStack, noun: str, name: str, *details: str) -> None:
     undo.callback(run, "ip", noun, "del", name, check=False)
 
 
+def _without_dad(ifname: str, netns: str | None = None) -> None:
+    """IPv6 addresses that are not tentative for a second or two: tests make many."""
+    run("sysctl", "-qw", f"net.ipv6.conf.{ifname}.accept_dad=0", netns=netns)
+
+
 def _configure(netns: str, ifname: str, address: str) -> None:
+    _without_dad(ifname, netns)
     run("ip", "addr", "add", f"{address}/24", "dev", ifname, netns=netns)
     run("ip", "link", "set", ifname, "up", netns=netns)
