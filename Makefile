@@ -21,7 +21,7 @@ demo: ## set up, then attach, ping, show the tables, compare and detach
 
 test: ## set up, then run every test (PYTEST_ARGS="-k name" for some)
 	@$(provision) --dev
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: ## set up, then ruff, mypy --strict and shellcheck
 	@$(provision) --dev

@@ -1,12 +1,10 @@
-import fcntl
 import os
 import shutil
-from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.hosts import unique_prefix
+from tests.support import hosts, lane
 from tests.support.inventory import SESSION_VARIABLE
 
 HERE = Path(__file__).parent
@@ -20,14 +18,16 @@ def missing() -> str:
     """What tests on the machine itself need and do not have, in words; empty if nothing."""
     if os.geteuid() != 0:
         return "needs root"
-    if " /sys/fs/bpf bpf " not in Path("/proc/self/mounts").read_text():
-        return "needs bpffs: mount -t bpf bpf /sys/fs/bpf"
     absent = [tool for tool in TOOLS if not shutil.which(tool)]
     return f"needs {', '.join(absent)}" if absent else ""
 
 
-def pytest_configure() -> None:
-    os.environ.setdefault(SESSION_VARIABLE, str(os.getpid()))
+def pytest_configure(config: pytest.Config) -> None:
+    """Each process that runs tests has a lane: pytest itself, or its workers (pytest -n)."""
+    os.environ[SESSION_VARIABLE] = str(os.getpid())
+    spreads = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if not spreads and not missing():
+        lane.enter()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,25 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let sessions take turns on the machine: what another does is not this one's to answer for.
-
-    First of all wrappers, so that the time of waiting does not count as the test's.
-    """
-    if not any(item.get_closest_marker(kind) for kind in ON_THE_MACHINE):
-        return (yield)
-    turn = os.open("/run", os.O_RDONLY)
-    try:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        return (yield)
-    finally:
-        fcntl.flock(turn, fcntl.LOCK_UN)  # a child that was forked shares the descriptor
-        os.close(turn)
-
-
 @pytest.fixture
-def name() -> Iterator[str]:
-    """A prefix for the names of namespaces and links, six characters of the fifteen."""
-    with unique_prefix() as prefix:
-        yield prefix
+def name() -> str:
+    """A prefix for the names of namespaces and links."""
+    return hosts.unique_prefix()

@@ -2,15 +2,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import hosts, inventory
+from tests.support import inventory
 
 MOST_LINES = 60  # of a difference; a thousand namespaces make tens of thousands
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_leftovers() -> None:
-    """What a killed earlier run left would be in the way of this one."""
-    hosts.remove_leftovers()
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import bpf_objects, hosts, inventory
+from tests.support import hosts, inventory
 
 PINS = Path("/sys/fs/bpf/ebpfnet")
 NAMESPACES = Path("/run/netns")
@@ -177,9 +177,10 @@ def test_a_further_endpoint_compiles_and_loads_nothing(name: str) -> None:
     bcc = re.compile(r"\| +bcc$", re.MULTILINE)
     try:
         assert bcc.search(imported_at("attach", f"{name}a", "--network", name))
-        before = dict(bpf_objects.programs()), dict(bpf_objects.maps())
+        before = inventory.take()
         assert not bcc.search(imported_at("attach", f"{name}b", "--network", name))
-        assert (dict(bpf_objects.programs()), dict(bpf_objects.maps())) == before
+        after = inventory.take()
+        assert all(after[kind] == before[kind] for kind in ("bpf program", "bpf map"))
         assert hosts.ping(f"{name}a", "10.1.1.3", count=3)
     finally:
         hosts.ebpfnet("detach", "--network", name)

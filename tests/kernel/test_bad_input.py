@@ -51,7 +51,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(kit: Launcher, leaves_nothing_behind: None) -> Iterator[Scene]:
     with ExitStack() as undo:
-        made = Scene(*(undo.enter_context(hosts.unique_prefix()) for _ in range(2)))
+        made = Scene(*(hosts.unique_prefix() for _ in range(2)))
         undo.enter_context(hosts.bridge_by_hand(made.p))
         undo.enter_context(hosts.pair_by_hand(made.q))
         for netns, veths in ((f"{made.p}dup", "x"), (f"{made.p}two", "yz")):

@@ -77,7 +77,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(kit: Launcher) -> Iterator[Scene]:
     with ExitStack() as undo:
-        prefix = undo.enter_context(hosts.unique_prefix())
+        prefix = hosts.unique_prefix()
         made = Scene(prefix, undo.enter_context(hosts.bridge_by_hand(prefix)))
         port = made.bridged.host_ifnames[1]
         hosts.run(*("bridge", "link", "set", "dev", port), *("cost", "77", "guard", "on"))

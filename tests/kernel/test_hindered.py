@@ -172,14 +172,14 @@ def kit() -> Iterator[Launcher]:
 @pytest.fixture(scope="module")
 def network(kit: Launcher) -> Iterator[str]:
     """A network with room for two, where {network}stays is; also the prefix of more names."""
-    with hosts.unique_prefix() as prefix:
-        try:
-            attached(kit, f"{prefix}stays", "--network", prefix, "--max-endpoints", "2")
-            shown = ("-n", f"{prefix}stays", "addr", "show", "tentative")
-            assert hosts.until(lambda: " tentative" not in hosts.ip(*shown).stdout)
-            yield prefix
-        finally:
-            kit.run("detach", "--network", prefix)
+    prefix = hosts.unique_prefix()
+    try:
+        attached(kit, f"{prefix}stays", "--network", prefix, "--max-endpoints", "2")
+        shown = ("-n", f"{prefix}stays", "addr", "show", "tentative")
+        assert hosts.until(lambda: " tentative" not in hosts.ip(*shown).stdout)
+        yield prefix
+    finally:
+        kit.run("detach", "--network", prefix)
 
 
 def attached(kit: Launcher, *argv: str) -> None:

@@ -37,15 +37,15 @@ def kit() -> Iterator[Launcher]:
 @pytest.fixture(scope="module")
 def network(kit: Launcher) -> Iterator[str]:
     """A network of one endpoint, {network}stays; also the prefix of more names."""
-    with hosts.unique_prefix() as prefix:
-        try:
-            run = kit.run("attach", f"{prefix}stays", "--network", prefix, "--mode", "xdp")
-            assert run.code == 0, run.stderr
-            shown = ("-n", f"{prefix}stays", "addr", "show", "tentative")
-            assert hosts.until(lambda: " tentative" not in hosts.ip(*shown).stdout)
-            yield prefix
-        finally:
-            kit.run("detach", "--network", prefix)
+    prefix = hosts.unique_prefix()
+    try:
+        run = kit.run("attach", f"{prefix}stays", "--network", prefix, "--mode", "xdp")
+        assert run.code == 0, run.stderr
+        shown = ("-n", f"{prefix}stays", "addr", "show", "tentative")
+        assert hosts.until(lambda: " tentative" not in hosts.ip(*shown).stdout)
+        yield prefix
+    finally:
+        kit.run("detach", "--network", prefix)
 
 
 @contextmanager

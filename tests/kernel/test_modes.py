@@ -130,7 +130,8 @@ def jumbo(name: str) -> Iterator[tuple[str, str]]:
             undo.callback(hosts.ip, "netns", "del", netns)
             veth = ("type", "veth", "peer", "name", "eth0", "mtu", str(JUMBO), "netns", netns)
             hosts.ip("link", "add", host_ifname, "mtu", str(JUMBO), *veth)
-            hosts.ip("link", "set", host_ifname, "up")
+            # Or the host itself would speak to the namespace, of its IPv6 address.
+            hosts.ip("link", "set", host_ifname, "addrgenmode", "none", "up")
             for address in (f"10.1.0.{number}/24", f"fd00:77::{number}/64"):
                 options = ("nodad",) if ":" in address else ()
                 hosts.ip("-n", netns, "addr", "add", address, "dev", "eth0", *options)

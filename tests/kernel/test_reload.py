@@ -32,7 +32,7 @@ def test_a_reload_changes_the_program_and_nothing_else(name: str, way: tuple[str
         after = {program_at(row, way) for row in (one, other)}
         assert len(after) == 1
         assert after != before
-        assert not before & {int(identity) for identity, _ in bpf_objects.programs()}
+        assert not before & bpf_objects.numbers("prog")
         assert (endpoints(name), drops(name), pinned_maps(name)) == (rows, dropped, maps)
 
         with no_ping_lost(one["netns"], other["ipv4"]):

@@ -157,6 +157,7 @@ def test_a_tag_beside_the_frame_arrives_in_it(name: str, mode: str) -> None:
 def test_headers_beyond_the_linear_part_are_read(name: str, mode: str) -> None:
     with jumbo(name) as pair, attached(name, *pair, "--mode", mode):
         one, other = (endpoints(name)[netns] for netns in pair)
+        silence(one, other)
         with capture(other) as arrived:
             sent = to(one, other) / message(one, other, size=JUMBO - 28)
             send(one, sent)

@@ -1,14 +1,16 @@
-"""Every BPF object of the machine, as (what it is, {attribute: value}).
+"""BPF objects, as (what it is, {attribute: value}): those that somebody here holds.
 
-Read through libbpf, for bpftool loads programs of its own while it lists those of others. Needs
-root; OSError says what the kernel refused.
+The kernel numbers the objects of all who share it, and keeps each for as long as somebody holds it:
+a pin, a process, an interface, or another object. Read through libbpf, for bpftool loads programs
+of its own while it lists those of others. Needs root; OSError says what the kernel refused.
 """
 
 import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -27,15 +29,15 @@ def libbpf() -> ctypes.CDLL:
     return library
 
 
-def _info(fd: int) -> bytes:
+def _info(fd: int, request: bytes = b"") -> bytes:
     """The start of the kernel's struct bpf_{prog,map,link}_info of an open object."""
-    info, size = ctypes.create_string_buffer(96), ctypes.c_uint32(96)
+    info, size = ctypes.create_string_buffer(request, 96), ctypes.c_uint32(96)
     if libbpf().bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size)) < 0:
         raise OSError(ctypes.get_errno(), "cannot read a BPF object's information")
     return info.raw
 
 
-def _objects(kind: str) -> Iterator[tuple[int, str, bytes]]:
+def _objects(kind: str, request: bytes = b"") -> Iterator[tuple[int, str, bytes]]:
     """(id, type's name, information) of every "prog", "map" or "link" of the machine."""
     library = libbpf()
     current = ctypes.c_uint32(0)
@@ -44,7 +46,7 @@ def _objects(kind: str) -> Iterator[tuple[int, str, bytes]]:
         if fd < 0:
             continue  # it has been freed since
         try:
-            info = _info(fd)
+            info = _info(fd, request)
         finally:
             os.close(fd)
         number, identity = struct.unpack_from("II", info)
@@ -56,25 +58,77 @@ def _objects(kind: str) -> Iterator[tuple[int, str, bytes]]:
         raise OSError(ctypes.get_errno(), f"cannot list BPF objects ({kind})")
 
 
+def numbers(kind: str) -> set[int]:
+    """Of every "prog", "map" or "link" of the machine, whoever holds it."""
+    return {identity for identity, _, _ in _objects(kind)}
+
+
 def _name(info: bytes, offset: int) -> str:
     return info[offset : offset + 16].partition(b"\0")[0].decode()
 
 
-def programs() -> Iterator[tuple[str, dict[str, str]]]:
-    for identity, kind, info in _objects("prog"):
-        name = _name(info, 64)
-        if not name.startswith("sd_"):  # systemd's own, which come and go with its units
-            yield str(identity), {"name": name, "type": kind, "tag": info[8:16].hex()}
+@dataclass(slots=True)
+class Held:
+    """Numbers of objects by kind, to begin with those that pins, processes and interfaces hold."""
+
+    links: set[int] = field(default_factory=set)
+    programs: set[int] = field(default_factory=set)
+    maps: set[int] = field(default_factory=set)
+
+    def add_pins(self, entries: Iterable[Mapping[str, str]]) -> None:
+        """What `pins` found."""
+        kinds = {"bpf-link": self.links, "bpf_link": self.links}
+        kinds |= {"bpf-prog": self.programs, "bpf-map": self.maps}
+        for entry in entries:
+            if entry["is"] in kinds:
+                kinds[entry["is"]].add(int(entry["id"]))
+
+    def add_process(self, number: str) -> None:
+        """What a process has open, by its number."""
+        kinds = {"link_id:": self.links, "prog_id:": self.programs, "map_id:": self.maps}
+        for path in Path(f"/proc/{number}/fdinfo").glob("*"):
+            try:
+                lines = path.read_text().splitlines()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # closed since
+            words = (line.split() for line in lines)
+            for name, identity in (pair for pair in words if len(pair) == 2):
+                if name in kinds:
+                    kinds[name].add(int(identity))
+
+    def categories(self) -> dict[str, dict[str, dict[str, str]]]:
+        """These objects, and those that they hold in turn, as an inventory lists them."""
+        links = {identity: entry for identity, entry in _links() if int(identity) in self.links}
+        programs = {}
+        used = set(self.maps)
+        for identity, entry, maps in _programs():
+            by_link = any(link["program"] == identity for link in links.values())
+            if by_link or int(identity) in self.programs:
+                programs[identity] = entry
+                used |= maps
+        maps = {identity: entry for identity, entry in _maps() if int(identity) in used}
+        return {"bpf link": links, "bpf program": programs, "bpf map": maps}
 
 
-def maps() -> Iterator[tuple[str, dict[str, str]]]:
+def _programs() -> Iterator[tuple[str, dict[str, str], set[int]]]:
+    """Each with the numbers of the maps that it uses."""
+    maps = (ctypes.c_uint32 * 64)()
+    # Fields of struct bpf_prog_info: room for 64 numbers at nr_map_ids, and where, at map_ids.
+    request = bytes(52) + struct.pack("=IQ", len(maps), ctypes.addressof(maps))
+    for identity, kind, info in _objects("prog", request):
+        entry = {"name": _name(info, 64), "type": kind, "tag": info[8:16].hex()}
+        (count,) = struct.unpack_from("=I", info, 52)
+        yield str(identity), entry, set(maps[:count])
+
+
+def _maps() -> Iterator[tuple[str, dict[str, str]]]:
     for identity, kind, info in _objects("map"):
         key, value, entries, flags = struct.unpack_from("4I", info, 8)
         size = {"key": f"{key} B", "value": f"{value} B", "entries": str(entries)}
         yield str(identity), {"name": _name(info, 24), "type": kind, **size, "flags": hex(flags)}
 
 
-def links() -> Iterator[tuple[str, dict[str, str]]]:
+def _links() -> Iterator[tuple[str, dict[str, str]]]:
     for identity, kind, info in _objects("link"):
         program, ifindex = struct.unpack_from("I4xI", info, 8)
         entry = {"type": kind, "program": str(program)}

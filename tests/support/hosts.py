@@ -3,9 +3,7 @@
 Everything here is typed as one would type it, and knows nothing of the kit.
 """
 
-import re
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
-PREFIX = re.compile(r"ebt[0-9a-f]{3}")
 
 
 def run(
@@ -112,40 +109,9 @@ def background(
                 server.wait()
 
 
-@contextmanager
-def claimed(prefix: str) -> Iterator[bool]:
-    """Make a prefix of names this process's own meanwhile; False if a live process has it.
-
-    The claim is a socket's abstract name, so that it ends with the process however that ends.
-    """
-    with socket.socket(socket.AF_UNIX) as claim:
-        try:
-            claim.bind(f"\0{prefix}")
-        except OSError:
-            yield False
-        else:
-            yield True
-
-
-@contextmanager
-def unique_prefix() -> Iterator[str]:
-    """Six characters, as "ebt3f2", that no other test on this machine puts before its names."""
-    with ExitStack() as stack:
-        prefix = ""
-        while not prefix or not stack.enter_context(claimed(prefix)):
-            prefix = f"ebt{secrets.randbelow(1 << 12):03x}"
-        yield prefix
-
-
-def remove_leftovers() -> None:
-    """Remove the namespaces and links of tests whose process is no more."""
-    for noun, place in (("netns", "/run/netns"), ("link", "/sys/class/net")):
-        for name in (path.name for path in Path(place).glob("*")):
-            if prefix := PREFIX.match(name):
-                with claimed(prefix[0]) as dead:
-                    if dead:
-                        # One end of a pair takes the other with it.
-                        run("ip", noun, "del", name, check=False)
+def unique_prefix() -> str:
+    """Six characters, as "ebt3f2", that a test puts before its names; they may have fifteen."""
+    return f"ebt{secrets.randbelow(1 << 12):03x}"
 
 
 @dataclass(frozen=True, slots=True)

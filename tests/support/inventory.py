@@ -1,5 +1,7 @@
 """The machine's whole inventory, and what differs between two of them.
 
+The machine is what the caller can reach: in a lane (lane.py), that is the lane.
+
 This is the independent judge of "nothing is left behind": it shares no code with what it judges,
 and asks the kernel itself. It needs root.
 """
@@ -49,9 +51,6 @@ def take() -> Inventory:
         "mount": dict(_mounts()),
         "sysctl": dict(_sysctls()),
         "run": dict(_run_files()),
-        "bpf program": dict(bpf_objects.programs()),
-        "bpf map": dict(bpf_objects.maps()),
-        "bpf link": dict(bpf_objects.links()),
         "pin": dict(bpf_objects.pins()),
     }
     places = {f" in {name}": NAMESPACES / name for name in inventory["namespace"]}
@@ -68,7 +67,7 @@ def take() -> Inventory:
             inventory.setdefault(category, {}).update(
                 {f"{key}{place}": entry for key, entry in entries.items()}
             )
-    return inventory
+    return inventory | _bpf_objects(inventory)
 
 
 def difference(before: Inventory, after: Inventory, ignore: Ignore | None = None) -> list[str]:
@@ -145,6 +144,21 @@ def _processes() -> Iterator[tuple[str, Entry]]:
         while not entry["session"] and (ancestor := parents.get(ancestor, "")) in entries:
             entry["session"] = entries[ancestor]["session"]
         yield number, entry
+
+
+def _bpf_objects(inventory: Inventory) -> Inventory:
+    """Those that pins, interfaces, and processes of this session hold."""
+    held = bpf_objects.Held()
+    held.add_pins(inventory["pin"].values())
+    for number, entry in inventory["process"].items():
+        if not not_ours("process", number, entry):
+            held.add_process(number)
+    for entry in inventory["attachment"].values():
+        held.programs |= {int(identity) for identity in entry["programs"].split()}
+    for category in ("link", "filter"):
+        for entry in inventory[category].values():
+            held.programs |= {int(v) for name, v in entry.items() if name.endswith("prog.id")}
+    return held.categories()
 
 
 def _namespaces() -> Iterator[tuple[str, Entry]]:

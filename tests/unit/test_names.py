@@ -145,13 +145,11 @@ def test_a_process_that_is_not_there_is_not_found(folder: Path) -> None:
         names.target("4194305")
 
 
-@pytest.mark.parametrize(
-    "text", ["/proc/self/ns/net", f"/proc/{os.getpid()}/ns/net", "PID", "host"]
-)
+@pytest.mark.parametrize("text", ["/proc/self/ns/net", "/proc/{pid}/ns/net", "{pid}", "host"])
 def test_the_hosts_own_namespace_is_refused_whatever_it_is_called(folder: Path, text: str) -> None:
     (folder / "host").symlink_to("/proc/self/ns/net")
     with pytest.raises(InvalidInput, match="is the host's own namespace, which is never"):
-        names.target(str(os.getpid()) if text == "PID" else text)
+        names.target(text.format(pid=os.getpid()))
 
 
 @pytest.mark.parametrize("text", ["10.1.1.0/24", "192.168.7.4/30", "10.0.0.0/8"])
