@@ -143,14 +143,15 @@ def _state(environment: Mapping[str, Any]) -> None:
 
 def _row(report: Report, result: Result) -> dict[str, str]:
     several = len(result.samples) > 1
+    cell = result.mode, result.workload
     return {
-        "workload": result.workload,
+        "workload": f"{result.workload} {result.detail}".strip(),
         "mode": result.mode,
         "median": _digits(result.median),
         "unit": result.unit,
         "interval": f"{_digits(result.low)} to {_digits(result.high)}" if several else "",
-        "to_bridge": _quotient(report.ratio(result.mode, result.workload, "bridge"), several),
-        "to_veth": _quotient(report.ratio(result.mode, result.workload, "veth"), several),
+        "to_bridge": _quotient(report.ratio(*cell, "bridge", result.detail), several),
+        "to_veth": _quotient(report.ratio(*cell, "veth", result.detail), several),
     }
 
 

@@ -2,6 +2,6 @@
 
 from datapath.compare.experiment import Experiment, run
 from datapath.compare.report import Ratio, Report, Result
-from datapath.compare.workloads.base import Effort
+from datapath.compare.workloads.base import Effort, Sample
 
-__all__ = ["Effort", "Experiment", "Ratio", "Report", "Result", "run"]
+__all__ = ["Effort", "Experiment", "Ratio", "Report", "Result", "Sample", "run"]

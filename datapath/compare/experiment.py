@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 from datapath import modes, network
 from datapath.compare import environment, knobs, lab, workloads
 from datapath.compare.report import Report, ratios_of, results_of
-from datapath.compare.workloads.base import Effort, Workload
+from datapath.compare.workloads.base import Effort, Sample, Workload
 from datapath.errors import InvalidInput, Unsupported
 from datapath.modes.base import EbpfMode, Mode
 
@@ -43,21 +43,24 @@ def run(experiment: Experiment, progress: Progress = lambda done, total, doing: 
     and on KeyboardInterrupt too, everything is undone.
     """
     chosen = {name: modes.get(name) for name in experiment.modes}
-    loads = [workloads.get(name) for name in dict.fromkeys(experiment.workloads)]
+    loads = {name: workloads.get(name) for name in experiment.workloads}
     cpu = _cpu(experiment.cpu)
-    _require(chosen, loads)
-    samples: dict[tuple[str, str], list[float]] = {
-        (name, load.name): [] for load in loads for name in chosen
+    _require(chosen, loads.values())
+    samples: dict[tuple[str, str], list[Sample]] = {
+        (name, load): [] for load in loads for name in chosen
     }
     described: dict[str, Any] = {}
     offloads: dict[str, Any] = {}
     total = experiment.rounds * len(samples)
-    machine = environment.machine(cpu, [tool for load in loads for tool in load.tools])
+    machine = environment.machine(cpu, [tool for load in loads.values() for tool in load.tools])
     with ExitStack() as stack:
         journal = stack.enter_context(lab.open_journal())
         settings = knobs.stated()
         stack.enter_context(_pinned(cpu))
-        ready = [(load, stack.enter_context(load.prepared(experiment.effort))) for load in loads]
+        ready = {
+            load: stack.enter_context(workload.prepared(experiment.effort))
+            for load, workload in loads.items()
+        }
         done = 0
         for number in range(1, experiment.rounds + 1):
             for name, mode in chosen.items():
@@ -67,15 +70,15 @@ def run(experiment: Experiment, progress: Progress = lambda done, total, doing: 
                     if number == 1:
                         described[name] = environment.mode(built)
                         offloads[name] = environment.offloads(built)
-                    for load, measure in ready:
-                        progress(done, total, f"{load.name} by {doing}")
-                        samples[name, load.name].append(measure(built))
+                    for load, measure in ready.items():
+                        progress(done, total, f"{load} by {doing}")
+                        samples[name, load].append(measure(built))
                         done += 1
         progress(done, total, "")
     return Report(
         environment={**machine, "modes": described, "knobs": settings, "offloads": offloads},
         experiment=asdict(experiment) | {"cpu": cpu},
-        results=results_of(samples, {load.name: load.unit for load in loads}, experiment.seed),
+        results=results_of(samples, loads, experiment.seed),
         ratios=ratios_of(samples, experiment.seed),
     )
 
@@ -90,7 +93,7 @@ def _cpu(wanted: int | None) -> int:
     return allowed[0] if wanted is None else wanted
 
 
-def _require(chosen: dict[str, Mode], loads: list[Workload]) -> None:
+def _require(chosen: dict[str, Mode], loads: Iterable[Workload]) -> None:
     """Raises Unsupported for whatever would be missed only midway."""
     for tool in (lab.PING, *(tool for load in loads for tool in load.tools)):
         if shutil.which(tool.command) is None:

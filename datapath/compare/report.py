@@ -8,25 +8,33 @@ from typing import Any, Final
 
 from datapath import modes
 from datapath.compare import statistics
+from datapath.compare.workloads.base import Sample, Workload
 from datapath.modes.base import EbpfMode
 
 # What every mode is set against, where they are measured.
 REFERENCES: Final = ("bridge", "veth")
 
-Samples = Mapping[tuple[str, str], Sequence[float]]  # (mode, workload) -> one for each round
+Samples = Mapping[tuple[str, str], Sequence[Sample]]  # (mode, workload) -> one for each round
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One workload by one mode: the median of its samples with a 95 % interval."""
+    """One workload by one mode: the median of its samples with a 95 % interval.
+
+    `detail` names a further figure of the workload ("p99"), "" is its own. `sent` and `arrived` are
+    of all samples together; 0 where the workload counts none.
+    """
 
     mode: str
     workload: str
+    detail: str
     unit: str
     median: float
     low: float
     high: float
     samples: tuple[float, ...]
+    sent: int = 0
+    arrived: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,7 @@ class Ratio:
 
     mode: str
     workload: str
+    detail: str
     to: str
     ratio: float
     low: float
@@ -54,19 +63,21 @@ class Report:
         """Plain values, for JSON and YAML."""
         return asdict(self)
 
-    def result(self, mode: str, workload: str) -> Result | None:
+    def result(self, mode: str, workload: str, detail: str = "") -> Result | None:
         """One result, None where it was not measured."""
+        wanted = (mode, workload, detail)
         return next(
-            (each for each in self.results if (each.mode, each.workload) == (mode, workload)), None
+            (each for each in self.results if (each.mode, each.workload, each.detail) == wanted),
+            None,
         )
 
-    def ratio(self, mode: str, workload: str, to: str) -> Ratio | None:
+    def ratio(self, mode: str, workload: str, to: str, detail: str = "") -> Ratio | None:
         """One ratio, None where either was not measured."""
         return next(
             (
                 each
                 for each in self.ratios
-                if (each.mode, each.workload, each.to) == (mode, workload, to)
+                if (each.mode, each.workload, each.to, each.detail) == (mode, workload, to, detail)
             ),
             None,
         )
@@ -107,27 +118,51 @@ def _in_words(ratio: Ratio, rounds: int) -> str:
     return f"{factor:.2f} times {direction} (95 % interval {low:.2f} to {high:.2f})"
 
 
-def results_of(samples: Samples, units: Mapping[str, str], seed: int) -> tuple[Result, ...]:
-    """A result for each mode and workload, in the order of `samples`."""
+def results_of(samples: Samples, loads: Mapping[str, Workload], seed: int) -> tuple[Result, ...]:
+    """A result for each mode, workload and detail, in the order of `samples`."""
     found = []
     for (mode, workload), taken in samples.items():
-        estimate = statistics.median_of(taken, seed)
-        found.append(
-            Result(
-                *(mode, workload, units[workload]),
-                *(estimate.value, estimate.low, estimate.high),
-                tuple(taken),
+        units = {"": loads[workload].unit, **loads[workload].details}
+        for detail, figures in _figures(taken).items():
+            estimate = statistics.median_of(figures, seed)
+            found.append(
+                Result(
+                    *(mode, workload, detail, units[detail]),
+                    *(estimate.value, estimate.low, estimate.high),
+                    tuple(figures),
+                    sent=sum(sample.sent for sample in taken),
+                    arrived=sum(sample.arrived for sample in taken),
+                )
             )
-        )
     return tuple(found)
 
 
 def ratios_of(samples: Samples, seed: int) -> tuple[Ratio, ...]:
-    """Each mode against each reference that was measured, for every workload."""
+    """Each mode against each reference that was measured, for every workload and detail."""
     found = []
     for (mode, workload), taken in samples.items():
         for to in REFERENCES:
-            if mode != to and (below := samples.get((to, workload))):
-                estimate = statistics.ratio_of(taken, below, seed)
-                found.append(Ratio(mode, workload, to, estimate.value, estimate.low, estimate.high))
+            if mode == to or (to, workload) not in samples:
+                continue
+            references = _figures(samples[to, workload])
+            for detail, figures in _figures(taken).items():
+                if below := references.get(detail):
+                    estimate = statistics.ratio_of(figures, below, seed)
+                    found.append(
+                        Ratio(
+                            *(mode, workload, detail, to),
+                            *(estimate.value, estimate.low, estimate.high),
+                        )
+                    )
     return tuple(found)
+
+
+def _figures(taken: Sequence[Sample]) -> dict[str, list[float]]:
+    """By detail ("" first), those that every sample has, by round."""
+    shared = [
+        detail for detail in taken[0].details if all(detail in sample.details for sample in taken)
+    ]
+    return {
+        "": [sample.value for sample in taken],
+        **{detail: [sample.details[detail] for sample in taken] for detail in shared},
+    }

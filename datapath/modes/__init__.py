@@ -8,6 +8,7 @@ from datapath.errors import InvalidInput
 from datapath.modes import bridge, routed, tc, tc_peer, veth, xdp
 from datapath.modes.base import EbpfMode, Mode
 from datapath.records import ModeId
+from datapath.variants import Options
 
 DEFAULT: Final = "tc-peer"
 ALIASES: Final = {"ebpf": DEFAULT}
@@ -17,13 +18,19 @@ BASELINES: Final[tuple[Mode, ...]] = (veth.MODE, bridge.MODE, routed.MODE)
 
 
 def get(name: str) -> Mode:
-    """A mode by name or alias. Raises InvalidInput, naming those there are."""
-    wanted = ALIASES.get(name, name)
+    """A mode by name or alias, or a variant of it ("tc:clsact"; datapath.variants).
+
+    Raises InvalidInput, naming those there are.
+    """
+    options = Options(name)
+    wanted = ALIASES.get(options.name, options.name)
     for mode in (*EBPF, *BASELINES):
         if mode.name == wanted:
-            return mode
+            chosen = mode.variant(options)
+            options.refuse_others()
+            return chosen
     known = ", ".join(mode.name for mode in (*EBPF, *BASELINES))
-    raise InvalidInput(f"there is no mode {name!r}", remedy=f"choose one of {known}, ebpf")
+    raise InvalidInput(f"there is no mode {options.name!r}", remedy=f"choose one of {known}, ebpf")
 
 
 def ebpf(name: str) -> EbpfMode:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from datapath.endpoint import Member
 from datapath.journal import NETWORK_OWNER, Step
@@ -19,6 +19,7 @@ from datapath.programs import ProgramSpec
 from datapath.records import HookId, ModeId
 from datapath.steps.interfaces import AdoptInterface, MakeInterface, MakeNamespace, SetOffloads
 from datapath.steps.programs import AddEndpoint, AttachProgram, MakeNetwork
+from datapath.variants import Options
 
 DEFAULT_MAX_ENDPOINTS = 16384
 
@@ -34,6 +35,15 @@ class NetworkSpec:
     exists: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Station:
+    """Something that a packet passes on its way, for drawings and lists."""
+
+    where: Literal["sender", "host", "receiver"]
+    label: str
+    hook: str = ""  # where a program of ours sits there: "tcx ingress", "XDP", ...
+
+
 class Mode(Protocol):
     """A way of joining namespaces."""
 
@@ -45,6 +55,15 @@ class Mode(Protocol):
     @property
     def summary(self) -> str:
         """One line for lists."""
+        ...
+
+    @property
+    def path(self) -> tuple[Station, ...]:
+        """What a packet passes between the two namespaces' IP stacks, these left out, in order."""
+        ...
+
+    def variant(self, options: Options) -> Mode:
+        """The mode with options; asks for all that it knows. Raises InvalidInput for bad values."""
         ...
 
     def missing(self) -> str:
@@ -84,9 +103,16 @@ class EbpfMode:
     summary: str
     program: ProgramSpec
     hooks: tuple[HookId, ...]  # the preferred one first
+    path: tuple[Station, ...]
     # Offloads that the endpoint's own interface must have, by ethtool's feature name.
     offloads: Mapping[str, bool] = field(default_factory=dict)
     needs: tuple[features.Feature, ...] = ()
+
+    def variant(self, options: Options) -> Self:
+        """With one hook alone, by its name."""
+        names = {hook.name.lower(): hook for hook in self.hooks}
+        chosen = options.one_of(list(names), "")
+        return replace(self, hooks=(names[chosen],)) if chosen else self
 
     def missing(self) -> str:
         return ", ".join(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from datapath.endpoint import Member, random_mac
 from datapath.journal import NETWORK_OWNER, Step
-from datapath.modes.base import NetworkSpec, make_interface, make_namespaces
+from datapath.modes.base import NetworkSpec, Station, make_interface, make_namespaces
 from datapath.steps.interfaces import JoinBridge, MakeBridge
+from datapath.variants import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,17 @@ class Bridge:
 
     name: str = "bridge"
     summary: str = "a Linux bridge, bridge-nf-call-iptables off"
+
+    path: tuple[Station, ...] = (
+        Station("sender", "eth0"),
+        Station("host", "sender's host end"),
+        Station("host", "bridge: FDB lookup"),
+        Station("host", "receiver's host end"),
+        Station("receiver", "eth0"),
+    )
+
+    def variant(self, options: Options) -> Bridge:
+        return self
 
     def missing(self) -> str:
         return ""

@@ -13,8 +13,9 @@ from typing import Final
 
 from datapath.endpoint import Member
 from datapath.journal import Step
-from datapath.modes.base import NetworkSpec, make_interface, make_namespaces
+from datapath.modes.base import NetworkSpec, Station, make_interface, make_namespaces
 from datapath.steps.interfaces import AddAddress, AddRoutes, SetSysctl
+from datapath.variants import Options
 
 GATEWAY: Final = "169.254.1.1"
 
@@ -25,6 +26,17 @@ class Routed:
 
     name: str = "routed"
     summary: str = "the host routes, one route for each endpoint"
+
+    path: tuple[Station, ...] = (
+        Station("sender", "eth0"),
+        Station("host", "sender's host end"),
+        Station("host", "IP forwarding: route and neighbour lookup"),
+        Station("host", "receiver's host end"),
+        Station("receiver", "eth0"),
+    )
+
+    def variant(self, options: Options) -> Routed:
+        return self
 
     def missing(self) -> str:
         return ""

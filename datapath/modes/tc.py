@@ -1,7 +1,7 @@
 """Mode tc: bpf_redirect from the sender's host end to the egress of the receiver's."""
 
 from datapath.kernel.bpf import libbpf
-from datapath.modes.base import EbpfMode
+from datapath.modes.base import EbpfMode, Station
 from datapath.programs import COMMON_MAPS, ProgramSpec
 from datapath.records import HookId, ModeId
 
@@ -17,4 +17,10 @@ MODE = EbpfMode(
         maps=COMMON_MAPS,
     ),
     hooks=(HookId.TCX, HookId.CLSACT),
+    path=(
+        Station("sender", "eth0"),
+        Station("host", "sender's host end", hook="tc ingress"),
+        Station("host", "receiver's host end: egress, backlog"),
+        Station("receiver", "eth0"),
+    ),
 )

@@ -4,7 +4,7 @@ The packet skips the receiver's host end and its backlog queue: one softirq inst
 """
 
 from datapath.kernel.bpf import features, libbpf
-from datapath.modes.base import EbpfMode
+from datapath.modes.base import EbpfMode, Station
 from datapath.programs import COMMON_MAPS, ProgramSpec
 from datapath.records import HookId, ModeId
 
@@ -20,5 +20,10 @@ MODE = EbpfMode(
         maps=COMMON_MAPS,
     ),
     hooks=(HookId.TCX, HookId.CLSACT),
+    path=(
+        Station("sender", "eth0"),
+        Station("host", "sender's host end", hook="tc ingress"),
+        Station("receiver", "eth0"),
+    ),
     needs=(features.REDIRECT_PEER,),
 )

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datapath.endpoint import Member
 from datapath.errors import InvalidInput
 from datapath.journal import Step
-from datapath.modes.base import NetworkSpec, make_namespaces
+from datapath.modes.base import NetworkSpec, Station, make_namespaces
 from datapath.steps.interfaces import MakePair
+from datapath.variants import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,11 @@ class Veth:
 
     name: str = "veth"
     summary: str = "a plain veth pair: nothing forwards, the limit"
+
+    path: tuple[Station, ...] = (Station("sender", "eth0"), Station("receiver", "eth0"))
+
+    def variant(self, options: Options) -> Veth:
+        return self
 
     def missing(self) -> str:
         return ""

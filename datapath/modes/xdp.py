@@ -8,7 +8,7 @@ of an XDP interface: TCP sends MTU-sized packets.
 """
 
 from datapath.kernel.bpf import features, libbpf
-from datapath.modes.base import EbpfMode
+from datapath.modes.base import EbpfMode, Station
 from datapath.programs import COMMON_MAPS, ProgramSpec
 from datapath.records import HookId, ModeId
 
@@ -24,6 +24,12 @@ MODE = EbpfMode(
         maps=(*COMMON_MAPS, "devices"),
     ),
     hooks=(HookId.XDP,),
+    path=(
+        Station("sender", "eth0"),
+        Station("host", "sender's host end", hook="native XDP"),
+        Station("host", "receiver's host end: devmap, XDP frame"),
+        Station("receiver", "eth0"),
+    ),
     needs=(features.DEVMAP,),
     offloads={
         "rx-gro": True,

@@ -9,9 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,17 +20,19 @@ import pytest
 from datapath.compare import Effort, Experiment, Report, run, workloads
 from datapath.compare.lab import Lab
 from datapath.compare.processes import Tool
-from datapath.compare.workloads.base import Measure
+from datapath.compare.workloads.base import Measure, Sample, Workload
 from datapath.errors import Busy, Conflict, EbpfnetError
 from datapath.kernel.bpf import features
 from datapath.kernel.net import sysctl
+from datapath.variants import Options
 from tests.support import hosts
 from tests.support.crash import Launcher
 
 # Enough to pass through everything, too few to say anything about speed.
 LITTLE = Effort(packets=20_000)
 BRIDGE_NF = "net/bridge/bridge-nf-call-iptables"
-RESULT_KEYS = {"mode", "workload", "unit", "median", "low", "high", "samples"}
+RESULT_KEYS = {"mode", "workload", "detail", "unit", "median", "low", "high", "samples"}
+RESULT_KEYS |= {"sent", "arrived"}
 
 
 def measured(*modes: str, workload: str = "ns_per_packet", rounds: int = 1) -> Report:
@@ -46,17 +48,24 @@ class Fails:
     summary: str = ""
     unit: str = "ns"
     better: Literal["lower", "higher"] = "lower"
+    details: Mapping[str, str] = field(default_factory=dict)
     tools: tuple[Tool, ...] = ()
+
+    def variant(self, options: Options) -> Workload:
+        return self
+
+    def missing(self) -> str:
+        return ""
 
     @contextmanager
     def prepared(self, effort: Effort) -> Iterator[Measure]:
         yield self.measure
 
-    def measure(self, lab: Lab) -> float:
+    def measure(self, lab: Lab) -> Sample:
         self.seen.append(sysctl.read(BRIDGE_NF) or "")
         if len(self.seen) == 2:
             raise EbpfnetError("the second one fails")
-        return 1.0
+        return Sample(1.0)
 
 
 @pytest.fixture
@@ -151,10 +160,10 @@ def test_the_process_runs_where_it_did_before() -> None:
 def test_a_second_run_at_the_same_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True)
     class Meanwhile(Fails):
-        def measure(self, lab: Lab) -> float:
+        def measure(self, lab: Lab) -> Sample:
             with pytest.raises(Busy, match="another comparison is under way"):
                 measured("veth")
-            return 1.0
+            return Sample(1.0)
 
     monkeypatch.setattr(workloads, "ALL", (*workloads.ALL, Meanwhile([], "meanwhile")))
     assert measured("veth", workload="meanwhile").results[0].samples == (1.0,)

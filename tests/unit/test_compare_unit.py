@@ -13,22 +13,25 @@ from scapy.layers.l2 import Ether
 
 from cli import compare as command
 from datapath import compare
-from datapath.compare import Experiment, Report, workloads
+from datapath.compare import Experiment, Report, Sample, workloads
 from datapath.compare.report import ratios_of, results_of
 from datapath.compare.workloads.ns_per_packet import udp_frame
 from datapath.errors import EbpfnetError, InvalidInput, Unsupported
 
-UNITS = {workload.name: workload.unit for workload in workloads.ALL}
+LOADS = {workload.name: workload for workload in workloads.ALL}
 SLOW, FAST = [1000.0, 1010.0, 990.0], [500.0, 510.0, 490.0]
 
 
 def report(**costs: Sequence[float]) -> Report:
     """What a run would find whose modes took so many nanoseconds a packet, by round."""
-    samples = {(mode.replace("_", "-"), "ns_per_packet"): taken for mode, taken in costs.items()}
+    samples = {
+        (mode.replace("_", "-"), "ns_per_packet"): [Sample(value) for value in taken]
+        for mode, taken in costs.items()
+    }
     return Report(
         environment={"measured_on_cpu": 3, "knobs": {"STP": "off"}},
         experiment={"modes": tuple(costs), "rounds": 3},
-        results=results_of(samples, UNITS, seed=0),
+        results=results_of(samples, LOADS, seed=0),
         ratios=ratios_of(samples, seed=0),
     )
 
@@ -79,8 +82,8 @@ def test_the_last_line_speaks_of_the_default_mode_first(
 def test_nothing_is_said_of_what_was_not_measured() -> None:
     assert report(veth=FAST, ebpf=FAST).summary() == ""
     assert report(veth=FAST, bridge=SLOW).summary() == ""
-    samples = {("bridge", "tcp_rr"): SLOW, ("ebpf", "tcp_rr"): FAST}
-    found = Report({}, {}, results_of(samples, UNITS, 0), ratios_of(samples, 0))
+    samples = {("bridge", "tcp_rr"): [Sample(9)], ("ebpf", "tcp_rr"): [Sample(8)]}
+    found = Report({}, {}, results_of(samples, LOADS, 0), ratios_of(samples, 0))
     assert found.summary() == ""
 
 
@@ -223,11 +226,14 @@ def test_a_document_is_all_there_is_on_stdout(
     assert document["results"][0] == {
         "mode": "veth",
         "workload": "ns_per_packet",
+        "detail": "",
         "unit": "ns",
         "median": 500.0,
         "low": 490.0,
         "high": 510.0,
         "samples": FAST,
+        "sent": 0,
+        "arrived": 0,
     }
 
 

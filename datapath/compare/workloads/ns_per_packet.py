@@ -12,19 +12,20 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final, Literal
 
 from datapath.compare.lab import Lab
 from datapath.compare.processes import Tool
-from datapath.compare.workloads.base import Effort, Measure
+from datapath.compare.workloads.base import Effort, Measure, Sample
 from datapath.errors import EbpfnetError, KernelError, Unsupported
 from datapath.kernel.bpf import features, libbpf
 from datapath.kernel.bpf.maps import Map
 from datapath.kernel.net import links, netns, tc
+from datapath.variants import Options
 
 _BATCH: Final = 64  # frames sent before any is received: NAPI's own budget
 _WARM_UP: Final = 10  # one frame for this many that count is sent first
@@ -44,7 +45,14 @@ class NsPerPacket:
     summary: str = "cost of forwarding a 64-byte frame, injected by the kernel"
     unit: str = "ns"
     better: Literal["lower", "higher"] = "lower"
+    details: Mapping[str, str] = field(default_factory=dict)
     tools: tuple[Tool, ...] = ()
+
+    def variant(self, options: Options) -> NsPerPacket:
+        return self
+
+    def missing(self) -> str:
+        return ""
 
     @contextmanager
     def prepared(self, effort: Effort) -> Iterator[Measure]:
@@ -98,7 +106,7 @@ class _Injector:
         )
         return time.perf_counter_ns() - start
 
-    def sample(self, lab: Lab, packets: int) -> float:
+    def sample(self, lab: Lab, packets: int) -> Sample:
         """Nanoseconds for each of `packets`. Raises EbpfnetError where too many do not arrive."""
         sender, warm_up = lab.sender, packets // _WARM_UP + 1
         source, destination = sender.mac, lab.next_hop_mac()
@@ -122,7 +130,7 @@ class _Injector:
                 f"mode {lab.mode.name} lost frames: {arrived} of {sent} arrived",
                 remedy="nothing is to be concluded from that; give the CPU to this run alone",
             )
-        return cost
+        return Sample(cost, sent, arrived)
 
     def _count(self) -> int:
         raw = self._arrived.lookup(_KEY) or b""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from datapath.compare import processes
 from datapath.compare.lab import Lab
 from datapath.compare.processes import Tool
-from datapath.compare.workloads.base import Effort, Measure
+from datapath.compare.workloads.base import Effort, Measure, Sample
 from datapath.errors import EbpfnetError
+from datapath.variants import Options
 
 _PORT: Final = 11111
 _MESSAGE_BYTES: Final = 14  # the least that sockperf sends
@@ -28,14 +29,21 @@ class TcpRr:
     summary: str = "round trip of a small TCP message, sockperf"
     unit: str = "us"
     better: Literal["lower", "higher"] = "lower"
+    details: Mapping[str, str] = field(default_factory=dict)
     tools: tuple[Tool, ...] = (Tool("sockperf", "sockperf"),)
+
+    def variant(self, options: Options) -> TcpRr:
+        return self
+
+    def missing(self) -> str:
+        return ""
 
     @contextmanager
     def prepared(self, effort: Effort) -> Iterator[Measure]:
         yield lambda lab: _sample(lab, effort.seconds)
 
 
-def _sample(lab: Lab, seconds: int) -> float:
+def _sample(lab: Lab, seconds: int) -> Sample:
     """Microseconds. sockperf warms up by itself: the first 0.4 s and the last are not counted."""
     whole = seconds + 1
     there = ["--tcp", "--ip", str(lab.receiver.ipv4), "--port", str(_PORT)]
@@ -53,7 +61,7 @@ def _sample(lab: Lab, seconds: int) -> float:
             remedy="give the CPU to this run alone, or more --seconds",
             detail=output,
         )
-    return float(mean[1])
+    return Sample(float(mean[1]))
 
 
 WORKLOAD = TcpRr()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from datapath.compare import processes
 from datapath.compare.lab import Lab
 from datapath.compare.processes import Tool
-from datapath.compare.workloads.base import Effort, Measure
+from datapath.compare.workloads.base import Effort, Measure, Sample
 from datapath.errors import EbpfnetError
+from datapath.variants import Options
 
 _PORT: Final = 5201
 _WARM_UP: Final = "64M"  # until windows and buffers have grown
@@ -27,14 +28,21 @@ class TcpStream:
     summary: str = "one TCP stream, iperf3"
     unit: str = "Gbit/s"
     better: Literal["lower", "higher"] = "higher"
+    details: Mapping[str, str] = field(default_factory=dict)
     tools: tuple[Tool, ...] = (Tool("iperf3", "iperf3"),)
+
+    def variant(self, options: Options) -> TcpStream:
+        return self
+
+    def missing(self) -> str:
+        return ""
 
     @contextmanager
     def prepared(self, effort: Effort) -> Iterator[Measure]:
         yield lambda lab: _sample(lab, effort.seconds)
 
 
-def _sample(lab: Lab, seconds: int) -> float:
+def _sample(lab: Lab, seconds: int) -> Sample:
     receiver = str(lab.receiver.ipv4)
     port = str(_PORT)
 
@@ -55,7 +63,7 @@ def _sample(lab: Lab, seconds: int) -> float:
         raise EbpfnetError(
             f"iperf3 moved no data in {seconds} s by mode {lab.mode.name}", detail=str(report)
         )
-    return rate
+    return Sample(rate)
 
 
 WORKLOAD = TcpStream()
