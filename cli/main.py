@@ -24,6 +24,10 @@ COMMANDS: Final = {
     "endpoint": ("endpoint", "Endpoint tables, read from the pinned maps."),
     "map": ("map", "BPF maps: list, dump, look up, watch, check."),
     "compare": ("compare", "Measure forwarding modes side by side."),
+    "show": ("show", "What is in a namespace: links, neighbours, FDB, routes."),
+    "neigh": ("show", "Have a namespace forget its neighbours."),
+    "link": ("show", "Set an interface promiscuous."),
+    "capture": ("capture", "What passes several places at once, in time order."),
     "doctor": ("doctor", "Check every prerequisite of this machine."),
     "completion": ("completion", "Print shell completion for bash, zsh or fish."),
 }

@@ -19,6 +19,7 @@ from datapath.records import IFNAME_LENGTH, NETNS_LENGTH
 
 DEFAULT_NETWORK: Final = "default"
 DEFAULT_SUBNET: Final = IPv4Network("10.1.1.0/24")
+HOST: Final = "host"  # how people call the namespace that they are in themselves
 MAX_NAME: Final = IFNAME_LENGTH - 1
 _MAX_FILE_NAME: Final = 255  # bytes
 
@@ -56,6 +57,42 @@ def target(text: str) -> Target:
     The label is the name in /run/netns where the namespace has one, whatever it was called by.
     The host's own namespace is refused under any name.
     """
+    found = _existing(text)
+    if found is None:
+        return Target(_new_namespace(text), None)
+    if found.inode == netns.host_inode():
+        raise InvalidInput(
+            f"{text} is the host's own namespace, which is never an endpoint",
+            remedy="name another namespace, or one that does not exist to have it made",
+        )
+    label = found.name
+    if found.path.parent != netns.FOLDER:
+        names = (known.name for known in netns.named() if known.inode == found.inode)
+        label = next(names, label)
+    if len(label.encode()) >= NETNS_LENGTH:
+        raise InvalidInput(
+            f"{label} is longer than {NETNS_LENGTH - 1} bytes",
+            remedy="name the namespace: ip netns attach NAME PID",
+        )
+    return Target(label, found)
+
+
+def node(text: str) -> Netns:
+    """A namespace to look into, under its name where it has one: as `target`, or HOST.
+
+    A namespace that is called so comes before the host's own. Raises NotFound too.
+    """
+    found = _existing(text)
+    if found is None and text != HOST:
+        raise NotFound(f"there is no namespace {text}", remedy="see `ip netns`")
+    if found is None or found.inode == netns.host_inode():
+        return Netns(HOST, Path("/proc/self/ns/net"), netns.host_inode())
+    label = next((known.name for known in netns.named() if known.inode == found.inode), found.name)
+    return Netns(label, found.path, found.inode)
+
+
+def _existing(text: str) -> Netns | None:
+    """What a name, path or PID opens; None for a name that nobody has taken."""
     if not text or not text.isprintable():
         raise _no_namespace_name(text)
     if "/" in text:
@@ -80,23 +117,8 @@ def target(text: str) -> Target:
                 remedy="give another PID (see `ps`), or a name with a letter in it",
             )
     else:
-        return Target(_new_namespace(text), None)
-
-    if found.inode == netns.host_inode():
-        raise InvalidInput(
-            f"{text} is the host's own namespace, which is never an endpoint",
-            remedy="name another namespace, or one that does not exist to have it made",
-        )
-    label = found.name
-    if found.path.parent != netns.FOLDER:
-        names = (known.name for known in netns.named() if known.inode == found.inode)
-        label = next(names, label)
-    if len(label.encode()) >= NETNS_LENGTH:
-        raise InvalidInput(
-            f"{label} is longer than {NETNS_LENGTH - 1} bytes",
-            remedy="name the namespace: ip netns attach NAME PID",
-        )
-    return Target(label, found)
+        return None
+    return found
 
 
 def _is_file_name(text: str) -> bool:

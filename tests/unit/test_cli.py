@@ -67,6 +67,10 @@ NEED_ROOT = {
     ("map", "watch"): ["x"],
     ("map", "check"): [],
     ("compare",): [],
+    ("show",): ["links", "x"],
+    ("neigh", "flush"): ["x"],
+    ("link", "set"): ["x", "y", "--promisc", "on"],
+    ("capture",): ["x"],
 }
 
 

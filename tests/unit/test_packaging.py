@@ -82,6 +82,7 @@ def test_bcc_is_left_to_the_distribution(wheel: Path) -> None:
         "click",
         "pyroute2",
         "pyyaml",
+        "scapy",
         "tabulate",
     ]
     assert all(">=" in name for name in required), "every dependency states its lower bound"

@@ -1,4 +1,4 @@
-"""Offload features of interfaces, by the kernel's names ("rx-gro", "tx-checksum-ip-generic").
+"""Offload features and counters of interfaces, by the kernel's names ("rx-gro").
 
 A feature is requested (what a person asked for) and active (what the kernel makes of it). They may
 differ: an XDP program at one end of a veth turns segmentation off at the other for as long as it is
@@ -83,6 +83,18 @@ def command(ifname: str, features: Mapping[str, bool], netns: str | None = None)
     inside = f"ip netns exec {netns} " if netns else ""
     settings = " ".join(f"{word} {state}" for word, state in words.items())
     return f"{inside}ethtool -K {ifname} {settings}"
+
+
+def statistics(ifname: str) -> dict[str, int]:
+    """The driver's own counters, by its names (`ethtool -S`); none where it keeps none.
+
+    Raises NotFound where there is no such interface, KernelError.
+    """
+    with _opened(ifname) as device:
+        try:
+            return {name: int(value) for name, value in device.get_statistics()}
+        except NotSupportedError:
+            return {}
 
 
 @contextmanager
