@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "neigh": ("show", "Have a namespace forget its neighbours."),
     "link": ("show", "Set an interface promiscuous."),
     "capture": ("capture", "What passes several places at once, in time order."),
+    "diagnose": ("diagnose", "Find out why one namespace cannot reach another."),
     "doctor": ("doctor", "Check every prerequisite of this machine."),
     "completion": ("completion", "Print shell completion for bash, zsh or fish."),
 }

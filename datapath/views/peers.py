@@ -70,5 +70,8 @@ class Peers:
 
     def _name(self, there: Netns, ifindex: int) -> str:
         if there.inode not in self._names:
-            self._names[there.inode] = netns.run_inside(there.path, links.names)
+            try:
+                self._names[there.inode] = netns.run_inside(there.path, links.names)
+            except KernelError:  # it has gone since
+                self._names[there.inode] = {}
         return self._names[there.inode].get(ifindex, f"ifindex {ifindex}")

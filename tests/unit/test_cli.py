@@ -71,6 +71,7 @@ NEED_ROOT = {
     ("neigh", "flush"): ["x"],
     ("link", "set"): ["x", "y", "--promisc", "on"],
     ("capture",): ["x"],
+    ("diagnose",): ["x", "y"],
 }
 
 

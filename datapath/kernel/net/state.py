@@ -6,16 +6,21 @@ thread; use netns.run_inside for others.
 
 from __future__ import annotations
 
+import errno
 import socket
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import rt_proto, rt_scope, rt_type
 
+from datapath.errors import KernelError
 from datapath.kernel.net.links import index_of, netlink_for
 
 # linux/rtnetlink.h, linux/if_addr.h, linux/neighbour.h, linux/if.h
-_IFF_PROMISC: Final = 0x100
+_IFF_NOARP, _IFF_PROMISC = 0x80, 0x100
+_PORT_STATES: Final = ("disabled", "listening", "learning", "forwarding", "blocking")
 _IFA_F_DADFAILED, _IFA_F_TENTATIVE, _IFA_F_PERMANENT = 0x08, 0x40, 0x80
 _NUD: Final = {
     0x01: "incomplete",
@@ -49,7 +54,11 @@ class LinkRow:
     carrier: bool
     mac: str
     mtu: int
+    arp: bool  # whether it asks for neighbours and answers them
     master: int  # ifindex of the bridge that it is a port of, 0: none
+    port_state: str  # of a bridge's port: "forwarding", "disabled", ...; else ""
+    isolated: bool  # a port that is kept from other isolated ones
+    macvlan_mode: str  # "bridge", "private", "vepa", ...; "" for other kinds
     promiscuous: bool
     xdp: tuple[int, ...]  # ids of programs there
     peer_ifindex: int
@@ -118,7 +127,8 @@ def links() -> list[LinkRow]:
 
 
 def _link(message: Any) -> LinkRow:
-    info, xdp = message.get_attr("IFLA_LINKINFO"), message.get_attr("IFLA_XDP")
+    info: Any = message.get_attr("IFLA_LINKINFO")
+    xdp = message.get_attr("IFLA_XDP")
     counters = message.get_attr("IFLA_STATS64") or {}
     programs = (
         [
@@ -129,16 +139,24 @@ def _link(message: Any) -> LinkRow:
         if xdp
         else []
     )
+    data: Any = info.get_attr("IFLA_INFO_DATA") if info else None
+    port: Any = info.get_attr("IFLA_INFO_SLAVE_DATA") if info else None
+    is_port = bool(port) and info.get_attr("IFLA_INFO_SLAVE_KIND") == "bridge"
+    kind = (info.get_attr("IFLA_INFO_KIND") or "") if info else ""
     return LinkRow(
         ifindex=message["index"],
         ifname=message.get_attr("IFLA_IFNAME"),
-        kind=(info.get_attr("IFLA_INFO_KIND") or "") if info else "",
+        kind=kind,
         up=message["state"] == "up",
         operstate=str(message.get_attr("IFLA_OPERSTATE") or "unknown").lower(),
         carrier=bool(message.get_attr("IFLA_CARRIER")),
         mac=message.get_attr("IFLA_ADDRESS") or "",
         mtu=message.get_attr("IFLA_MTU") or 0,
+        arp=not message["flags"] & _IFF_NOARP,
         master=message.get_attr("IFLA_MASTER") or 0,
+        port_state=_PORT_STATES[port.get_attr("IFLA_BRPORT_STATE")] if is_port else "",
+        isolated=bool(is_port and port.get_attr("IFLA_BRPORT_ISOLATED")),
+        macvlan_mode=str(data.get_attr("IFLA_MACVLAN_MODE") or "") if kind == "macvlan" else "",
         # The flag is what `ip link set promisc on` sets; a bridge's port has the count alone.
         promiscuous=bool(message["flags"] & _IFF_PROMISC),
         xdp=tuple(dict.fromkeys(filter(None, programs))),
@@ -251,6 +269,47 @@ def _route(message: Any, names: dict[int, str]) -> RouteRow:
         scope=_name(_SCOPES, message["scope"]),
         protocol=_name(rt_proto, message["proto"]),
         type=_name(rt_type, message["type"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What the kernel's route lookup says. `refused` is "", "no route", "unreachable", "prohibit" or
+    "blackhole"; with one of these the rest is empty.
+    """
+
+    refused: str
+    ifname: str
+    gateway: str
+    source: str
+    local: bool  # the address is one of this namespace's own
+
+
+# What a route of these types, or none at all, makes of a lookup (net/ipv4/fib_semantics.c).
+_REFUSALS: Final = {
+    errno.ENETUNREACH: "no route",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.EACCES: "prohibit",
+    errno.EINVAL: "blackhole",
+}
+
+
+def lookup(destination: str) -> Lookup:
+    """Ask the kernel for the way to an address, as `ip route get` does. Raises KernelError."""
+    try:
+        with IPRoute() as netlink:
+            (answer,) = netlink.route("get", dst=destination)
+    except NetlinkError as error:
+        if error.code not in _REFUSALS:
+            raise KernelError(f"looking for the way to {destination}", error.code) from error
+        return Lookup(_REFUSALS[error.code], "", "", "", False)
+    names = dict(socket.if_nameindex())
+    return Lookup(
+        refused="",
+        ifname=names.get(answer.get_attr("RTA_OIF") or 0, ""),
+        gateway=answer.get_attr("RTA_GATEWAY") or "",
+        source=answer.get_attr("RTA_PREFSRC") or "",
+        local=_name(rt_type, answer["type"]) == "local",
     )
 
 

@@ -1,0 +1,76 @@
+"""diagnose: why one namespace cannot reach another."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import asdict
+
+import click
+
+from cli import options, output
+from cli.show import complete_node
+from datapath.errors import InvalidInput
+
+_EXIT_NOT_HEALTHY = 1
+
+
+def _port(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, int]:
+    """PORT, PORT/tcp or PORT/udp as (protocol, number); number 0 for none."""
+    if value is None:
+        return "tcp", 0
+    number, _, protocol = value.partition("/")
+    protocol = protocol or "tcp"
+    if protocol not in ("tcp", "udp"):
+        raise click.BadParameter(f"{protocol!r} is neither tcp nor udp")
+    if not (number.isascii() and number.isdigit()) or not 0 < int(number[:6]) < 1 << 16:
+        raise click.BadParameter(f"{number!r} is not a port from 1 to 65535")
+    return protocol, int(number)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  ebpfnet diagnose ns0 ns1
+  ebpfnet diagnose ns0 ns1 --port 8080/tcp
+  ebpfnet diagnose 4711 host -o json | jq -r '.causes[].sentence'
+  ebpfnet diagnose ns0 ns1 --fix
+"""
+)
+@click.argument("a", shell_complete=complete_node)
+@click.argument("b", shell_complete=complete_node)
+@click.option("--port", callback=_port, metavar="PORT[/udp]", help="Whether this port is reached.")
+@click.option("--fix", is_flag=True, help="Ask for each remedy, and do it.")
+@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
+@options.output
+@options.verbose
+def diagnose(a: str, b: str, port: tuple[str, int], fix: bool, yes: bool, form: str) -> None:
+    """Find out why A does not reach B.
+
+    A and B are namespaces by name, PID or path, or "host" for this one; anybody may have made them.
+    The way is walked as the kernels on it would choose it, in both directions; what is wrong there
+    is told in a sentence each, with the command that mends it. Exit code 1 where B is not reached.
+    """
+    options.require_privileges()
+    if yes and not fix:
+        raise InvalidInput("--yes does nothing without --fix")
+    from datapath import names
+    from datapath.diagnose import diagnose as run
+
+    protocol, number = port
+    found = run(names.node(a), names.node(b), protocol=protocol, port=number)
+    if form != "table":
+        output.document(form, asdict(found))
+    elif found.healthy:
+        what = f"port {number}/{protocol} at {found.target}" if number else found.target
+        click.echo(f"{found.sender} reaches {found.receiver} ({what}): nothing is wrong")
+    else:
+        for cause in found.causes:
+            click.echo(f"{cause.sentence}\n    {cause.remedy}")
+    if fix:
+        for cause in found.causes:
+            if not cause.command:
+                click.echo(f"{cause.sentence}: to be done by hand", err=True)
+            elif yes or click.confirm(f"run `{cause.remedy}`?", err=True):
+                subprocess.run(cause.command, check=False)
+    if not found.healthy:
+        raise click.exceptions.Exit(_EXIT_NOT_HEALTHY)

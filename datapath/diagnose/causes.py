@@ -1,0 +1,53 @@
+"""What is found: a cause, where, one sentence, and the command that mends it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from datapath.kernel.net import netns
+from datapath.kernel.net.netns import Netns
+
+_TOOLS: Final = {
+    *("ip", "bridge", "tc", "nft", "sysctl", "ethtool", "nsenter", "ebpfnet"),
+    *("iptables-legacy", "ip6tables-legacy"),
+}
+# Words of commands that are no blanks to fill in: chains and verdicts of iptables.
+_UPPER: Final = {"INPUT", "OUTPUT", "FORWARD", "PREROUTING", "POSTROUTING"} | {
+    *("DROP", "REJECT", "ACCEPT")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a packet does not get there.
+
+    `cause` is one of a fixed set of words, for programs ("link-down"); `where` a place such as
+    "veth1 in ns1"; `remedy` a command to type, or advice where no command does it.
+    """
+
+    cause: str
+    where: str
+    sentence: str
+    remedy: str
+
+    @property
+    def command(self) -> list[str]:
+        """The remedy as arguments; empty where it is advice, or has blanks to fill in."""
+        words = shlex.split(self.remedy)
+        blank = any(word.isupper() and word.isalpha() for word in words if word not in _UPPER)
+        return words if words[0] in _TOOLS and not blank else []
+
+
+def inside(node: Netns, *words: object) -> str:
+    """A command as it is typed on the host, for it to act in a node."""
+    command = shlex.join(str(word) for word in words)
+    if node.inode == netns.host_inode():
+        return command
+    if node.path.parent == netns.FOLDER:
+        if words[0] in ("ip", "tc", "bridge"):
+            return shlex.join([str(words[0]), "-n", node.name, *map(str, words[1:])])
+        return f"ip netns exec {shlex.quote(node.name)} {command}"
+    return f"nsenter --net={shlex.quote(str(Path(node.path)))} {command}"

@@ -1,0 +1,31 @@
+"""The checks: each looks at one direction of the way, and yields what is wrong there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from datapath.diagnose.causes import Cause
+from datapath.diagnose.checks import (
+    addressing,
+    bridging,
+    datapaths,
+    filtering,
+    forwarding,
+    interfaces,
+    neighbours,
+)
+from datapath.diagnose.walk import Walk
+from datapath.diagnose.world import World
+
+Check = Callable[[World, Walk], Iterator[Cause]]
+
+ALL: Final[tuple[Check, ...]] = (
+    interfaces.check,
+    addressing.check,
+    neighbours.check,
+    bridging.check,
+    forwarding.check,
+    filtering.check,
+    datapaths.check,
+)

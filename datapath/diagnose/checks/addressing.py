@@ -1,0 +1,82 @@
+"""Addresses: each node has one, nobody else on a segment has it too, nor the same MAC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.walk import Leg, Walk
+from datapath.diagnose.world import Node, Port, World
+
+
+def check(world: World, way: Walk) -> Iterator[Cause]:
+    """duplicate-address, duplicate-mac, dad-failed, tentative-address."""
+    for leg in way.legs:
+        yield from _twice(leg)
+    for node in (way.sender, way.receiver):
+        yield from _states(node, way)
+
+
+def _twice(leg: Leg) -> Iterator[Cause]:
+    """On a segment that a packet passes, who else claims the next hop's address, or its MAC."""
+    others = [port for port in leg.segment.ports.values() if port.key != leg.arrival.key]
+    for port in others:
+        for ifname, address, _ in port.node.addresses:
+            if ifname == port.ifname and address.ip == leg.hop:
+                yield Cause(
+                    "duplicate-address",
+                    port.where,
+                    f"{leg.hop} is an address of {port.where} and of {leg.arrival.where}: "
+                    "whoever answers first gets the packets",
+                    inside(port.node.netns, "ip", "addr", "del", address, "dev", ifname),
+                )
+    mac = leg.arrival.link.mac
+    for port in others:
+        # A bridge takes the MAC of one of its ports, and ports are never spoken to.
+        speaks = any(ifname == port.ifname for ifname, *_ in port.node.addresses)
+        if speaks and port.link.mac == mac and port.link.kind != "bridge":
+            yield Cause(
+                "duplicate-mac",
+                port.where,
+                f"{port.where} and {leg.arrival.where} have the same MAC {mac}: "
+                "a bridge sends to the one that it heard last",
+                inside(port.node.netns, "ip", "link", "set", port.ifname, "address", _another(mac)),
+            )
+
+
+def _another(mac: str) -> str:
+    """A MAC beside it: the last bit is flipped."""
+    return f"{mac[:-2]}{int(mac[-2:], 16) ^ 1:02x}"
+
+
+def _states(node: Node, way: Walk) -> Iterator[Cause]:
+    for ifname, address, state in node.addresses:
+        if address.ip not in (way.source, way.target) or state not in ("dadfailed", "tentative"):
+            continue
+        port = Port(node, ifname)
+        if state == "dadfailed":
+            yield Cause(
+                "dad-failed",
+                port.where,
+                f"{address.ip} of {port.where} is not used: somebody on the segment had it before",
+                inside(node.netns, "ip", "addr", "del", address, "dev", ifname),
+            )
+        elif port.link.up:
+            yield Cause(
+                "tentative-address",
+                port.where,
+                f"{address.ip} of {port.where} is not used yet: "
+                "the kernel still asks whether somebody has it",
+                "wait two seconds",
+            )
+
+
+def without_address(node: Node, version: int) -> Cause:
+    """For a node that has none of a family, with which no walk can begin."""
+    ifname = next((name for name in node.links if name != "lo"), "eth0")
+    return Cause(
+        "no-address",
+        node.name,
+        f"{node.name} has no IPv{version} address",
+        inside(node.netns, "ip", "addr", "add", "ADDRESS/LENGTH", "dev", ifname),
+    )

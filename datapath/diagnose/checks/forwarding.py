@@ -1,0 +1,69 @@
+"""Layer 3 on the way: routers forward, and nobody takes the source for impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.walk import Walk
+from datapath.diagnose.world import Port, World
+
+_STRICT = "1"
+
+
+def check(world: World, way: Walk) -> Iterator[Cause]:
+    """forwarding-off, reverse-path-filter, local-source, echo-ignored."""
+    family = f"ipv{way.target.version}"
+    for arrival, _ in way.routers():
+        node = arrival.node
+        setting = f"net/{family}/conf/{arrival.ifname}/forwarding"
+        if node.setting(setting) == "0":
+            dotted = "net.ipv4.ip_forward" if family == "ipv4" else "net.ipv6.conf.all.forwarding"
+            yield Cause(
+                "forwarding-off",
+                node.name,
+                f"{node.name} is the router from {way.sender.name} to {way.receiver.name}, "
+                f"but does not forward what comes in by {arrival.ifname}",
+                inside(node.netns, "sysctl", "-w", f"{dotted}=1"),
+            )
+    for leg in way.legs:
+        yield from _source(way, leg.arrival)
+    if way.legs and way.legs[-1].arrival.node is way.receiver:
+        ignored = "net/ipv4/icmp_echo_ignore_all"
+        if way.target.version == 4 and way.receiver.setting(ignored) == "1":
+            yield Cause(
+                "echo-ignored",
+                way.receiver.name,
+                f"{way.receiver.name} answers no ping: net.ipv4.icmp_echo_ignore_all is 1",
+                inside(way.receiver.netns, "sysctl", "-w", "net.ipv4.icmp_echo_ignore_all=0"),
+            )
+
+
+def _source(way: Walk, arrival: Port) -> Iterator[Cause]:
+    """What a node that takes the packet in thinks of its source (net/ipv4/fib_frontend.c)."""
+    node = arrival.node
+    if any(address.ip == way.source for _, address, _ in node.addresses):
+        scopes = ("all", arrival.ifname)
+        if not any(node.setting(f"net/ipv4/conf/{each}/accept_local") == "1" for each in scopes):
+            yield Cause(
+                "local-source",
+                arrival.where,
+                f"{way.source} of {way.sender.name} is an address of {node.name} too, "
+                "which drops packets from itself that come in from outside",
+                inside(node.netns, "ip", "addr", "show", "to", way.source),
+            )
+        return
+    if way.source.version != 4:
+        return
+    back = node.lookup(str(way.source))
+    for scope in ("all", arrival.ifname):
+        name = f"net/ipv4/conf/{scope}/rp_filter"
+        if node.setting(name) == _STRICT and back.ifname and back.ifname != arrival.ifname:
+            dotted = name.replace("/", ".")
+            yield Cause(
+                "reverse-path-filter",
+                arrival.where,
+                f"{node.name} drops what comes in by {arrival.ifname} from {way.source}, since it "
+                f"would answer by {back.ifname}: {dotted} is {_STRICT}",
+                inside(node.netns, "sysctl", "-w", f"{dotted}=2"),
+            )

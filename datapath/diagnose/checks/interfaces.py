@@ -1,0 +1,110 @@
+"""Interfaces on the way: there, up, asking for neighbours, and of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.walk import Walk
+from datapath.diagnose.world import Node, Port, World
+
+
+def check(world: World, way: Walk) -> Iterator[Cause]:
+    """no-interface, link-down, lo-down, no-arp, mtu-mismatch, macvlan-mode."""
+    for node in (way.sender, way.receiver):
+        yield from _without_interface(node)
+    if way.sender is way.receiver and not way.sender.links["lo"].up:
+        yield Cause(
+            "lo-down",
+            f"lo in {way.sender.name}",
+            f"lo in {way.sender.name} is down, and what a namespace sends to itself goes by lo",
+            inside(way.sender.netns, "ip", "link", "set", "lo", "up"),
+        )
+    for port in _ports(world, way):
+        if not port.link.up:
+            yield Cause(
+                "link-down",
+                port.where,
+                f"{port.where} is down",
+                inside(port.node.netns, "ip", "link", "set", port.ifname, "up"),
+            )
+    for leg in way.legs:
+        for port in (leg.out, leg.arrival):
+            if not port.link.arp and port.link.kind != "":
+                yield Cause(
+                    "no-arp",
+                    port.where,
+                    f"{port.where} has ARP off: nobody learns its MAC, nor it another's",
+                    inside(port.node.netns, "ip", "link", "set", port.ifname, "arp", "on"),
+                )
+        yield from _sizes(leg.way)
+        yield from _macvlans(leg.way)
+
+
+def _without_interface(node: Node) -> Iterator[Cause]:
+    if set(node.links) <= {"lo"}:
+        yield Cause(
+            "no-interface",
+            node.name,
+            f"{node.name} has no interface but lo",
+            f"ebpfnet attach {node.name}",
+        )
+
+
+def _ports(world: World, way: Walk) -> list[Port]:
+    """All on the way, and where it leads nowhere what the two nodes have themselves."""
+    found = {port.key: port for leg in way.legs for port in leg.way}
+    arrived = way.sender is way.receiver or (way.legs and way.legs[-1].arrival.node is way.receiver)
+    if not arrived:
+        for node, address in ((way.sender, way.source), (way.receiver, way.target)):
+            for ifname, own, _ in node.addresses:
+                if own.ip == address:
+                    port = Port(node, ifname)
+                    peer = world.peer(port)
+                    found |= {each.key: each for each in (port, peer) if each}
+    return list(found.values())
+
+
+def _sizes(way: list[Port]) -> Iterator[Cause]:
+    """A frame longer than an interface's MTU is dropped there without a word: it is layer 2."""
+    most = way[0].link.mtu
+    for port in way[1:]:
+        # What a bridge forwards is measured at its ports, not at the bridge.
+        if port.link.mtu < most and port.link.kind != "bridge":
+            yield Cause(
+                "mtu-mismatch",
+                port.where,
+                f"{way[0].where} sends packets of up to {most} bytes, "
+                f"but {port.where} takes {port.link.mtu}: the long ones vanish",
+                inside(way[0].node.netns, "ip", "link", "set", way[0].ifname, "mtu", port.link.mtu),
+            )
+            return
+
+
+def _macvlans(way: list[Port]) -> Iterator[Cause]:
+    """Only two in bridge mode reach each other over their parent, and never the parent itself."""
+    for before, after in pairwise(way):
+        for macvlan, parent in ((before, after), (after, before)):
+            if macvlan.link.kind != "macvlan" or parent.link.kind == "macvlan":
+                continue
+            if parent is way[0] or parent is way[-1]:
+                yield Cause(
+                    "macvlan-parent",
+                    macvlan.where,
+                    f"{macvlan.where} is a macvlan of {parent.where}, "
+                    "and the two never reach each other",
+                    f"give {parent.node.name} a macvlan of {parent.ifname} of its own",
+                )
+            elif macvlan.link.macvlan_mode != "bridge":
+                mode = macvlan.link.macvlan_mode
+                yield Cause(
+                    "macvlan-mode",
+                    macvlan.where,
+                    f"{macvlan.where} is a macvlan in mode {mode}, "
+                    f"which reaches no other macvlan of {parent.ifname}",
+                    inside(
+                        macvlan.node.netns,
+                        *("ip", "link", "set", macvlan.ifname, "type", "macvlan", "mode", "bridge"),
+                    ),
+                )

@@ -1,0 +1,40 @@
+"""Neighbours: what is pinned in a table is right, and who is asked does answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.walk import Walk
+from datapath.diagnose.world import World
+
+_NEVER_ANSWERS = 8  # arp_ignore: Documentation/networking/ip-sysctl.rst
+
+
+def check(world: World, way: Walk) -> Iterator[Cause]:
+    """wrong-neighbour, arp-ignored."""
+    for leg in way.legs:
+        for row in leg.out.node.neighbours:
+            known = row.ifname == leg.out.ifname and ip_address(row.address) == leg.hop
+            if known and row.state == "permanent" and row.mac != leg.arrival.link.mac:
+                yield Cause(
+                    "wrong-neighbour",
+                    leg.out.where,
+                    f"{leg.out.node.name} has {leg.hop} pinned to {row.mac}, "
+                    f"but {leg.arrival.where} is {leg.arrival.link.mac}",
+                    inside(
+                        leg.out.node.netns, "ip", "neigh", "del", leg.hop, "dev", leg.out.ifname
+                    ),
+                )
+        node = leg.arrival.node
+        for scope in ("all", leg.arrival.ifname):
+            setting = f"net/ipv4/conf/{scope}/arp_ignore"
+            if leg.hop.version == 4 and node.setting(setting) == str(_NEVER_ANSWERS):
+                dotted = setting.replace("/", ".")
+                yield Cause(
+                    "arp-ignored",
+                    leg.arrival.where,
+                    f"{node.name} answers no ARP request: {dotted} is {_NEVER_ANSWERS}",
+                    inside(node.netns, "sysctl", "-w", f"{dotted}=0"),
+                )

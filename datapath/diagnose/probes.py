@@ -1,0 +1,137 @@
+"""Packets sent to find out: a ping, a connection; and what the kernel says of those that it drops.
+
+The tracepoint skb:kfree_skb tells why a packet was dropped and in which function, but not at which
+device. Those of net: tell which device a packet passes, by the same address in memory: the last one
+before the drop is where it happened. Both are read from a trace instance of our own in tracefs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from datapath.diagnose.walk import Address
+from datapath.errors import NotFound
+from datapath.kernel.net import netns
+from datapath.kernel.net.netns import Netns
+
+_PINGS: Final = 3
+_PATIENCE: Final = 0.5  # seconds for an answer
+_TRACEFS: Final = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+_INSTANCE: Final = "ebpfnet-diagnose-"
+_BUFFER_KIB: Final = 4096  # for each CPU
+_EVENTS: Final = ("skb/kfree_skb", "net/netif_receive_skb", "net/net_dev_queue")
+# Functions that drop without giving their reason.
+_REASONS: Final = {"do_xdp_generic": "XDP"}
+_PASSED = re.compile(r"(?:netif_receive_skb|net_dev_queue): dev=(\S+) skbaddr=(?:0x)?(\w+)")
+_DROPPED = re.compile(r"kfree_skb: skbaddr=(?:0x)?(\w+).* location=(\S+) reason: (\S+)")
+
+
+def ping(sender: Netns, target: Address) -> bool:
+    """Whether any of a few echo requests is answered. Raises NotFound without ping."""
+    arguments = ["ping", "-n", "-q", "-c", str(_PINGS), "-i", "0.1", "-W", str(_PATIENCE)]
+    try:
+        done = netns.run_inside(
+            sender.path,
+            lambda: subprocess.run(
+                [*arguments, str(target)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            ),
+        )
+    except FileNotFoundError as error:
+        raise NotFound("ping is not installed", remedy="apt-get install iputils-ping") from error
+    return done.returncode == 0
+
+
+def connect(sender: Netns, target: Address, port: int) -> Literal["open", "refused", "silent"]:
+    """What a TCP connection meets with."""
+
+    def attempt() -> Literal["open", "refused", "silent"]:
+        try:
+            with socket.create_connection((str(target), port), timeout=_PATIENCE):
+                return "open"
+        except ConnectionRefusedError:
+            return "refused"
+        except OSError:
+            return "silent"
+
+    return netns.run_inside(sender.path, attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Packets that the kernel dropped: the last device they passed, where in the kernel, why."""
+
+    device: str
+    function: str
+    reason: str
+    packets: int
+
+
+@dataclass(slots=True)
+class Drops:
+    """What was dropped while it listened, of packets that passed certain devices."""
+
+    found: list[Drop] = field(default_factory=list)
+
+
+@contextmanager
+def listening(devices: set[str]) -> Iterator[Drops]:
+    """Listen while the block lasts; the drops are there after it. Nothing without tracefs."""
+    drops = Drops()
+    root = next((path for path in _TRACEFS if (path / "instances").is_dir()), None)
+    if root is None or not devices:
+        yield drops
+        return
+    _remove_abandoned(root / "instances")
+    instance = root / "instances" / f"{_INSTANCE}{os.getpid()}"
+    instance.mkdir()
+    try:
+        # On a busy machine the first events matter: they are not overwritten.
+        (instance / "buffer_size_kb").write_text(str(_BUFFER_KIB))
+        (instance / "options/overwrite").write_text("0")
+        passing = " || ".join(f'name == "{device}"' for device in sorted(devices))
+        for event in _EVENTS:
+            if event.startswith("net/"):
+                (instance / "events" / event / "filter").write_text(passing)
+            (instance / "events" / event / "enable").write_text("1")
+        yield drops
+        for event in _EVENTS:
+            (instance / "events" / event / "enable").write_text("0")
+        drops.found = _read((instance / "trace").read_text(), devices)
+    finally:
+        with suppress(OSError):
+            (instance / "tracing_on").write_text("0")
+        instance.rmdir()
+
+
+def _remove_abandoned(instances: Path) -> None:
+    """Those of diagnoses that were killed."""
+    for path in instances.glob(f"{_INSTANCE}*"):
+        if not Path("/proc", path.name.removeprefix(_INSTANCE)).exists():
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _read(trace: str, devices: set[str]) -> list[Drop]:
+    at: dict[str, str] = {}  # address of a packet -> the device that it passed last
+    found: Counter[tuple[str, str, str]] = Counter()
+    for line in trace.splitlines():
+        if passed := _PASSED.search(line):
+            at[passed[2]] = passed[1]
+        elif dropped := _DROPPED.search(line):
+            device = at.pop(dropped[1], "")
+            if device in devices:
+                function = dropped[2].partition("+")[0]
+                found[device, function, _REASONS.get(function, dropped[3])] += 1
+    return [Drop(*place, packets) for place, packets in found.most_common()]
