@@ -14,6 +14,7 @@
 
 #include "verdicts.h"
 #include "maps.h"
+#include "sender.h"
 #include "packet.h"
 #include "ipv4.h"
 #include "arp.h"
@@ -86,8 +87,7 @@ static __always_inline int answer_nd(struct __sk_buff *skb, const struct endpoin
  */
 static __always_inline int from_endpoint(struct __sk_buff *skb, const bool peer)
 {
-	u32 ifindex = skb->ifindex;
-	struct endpoint *from = endpoints.lookup(&ifindex);
+	struct endpoint *from = find_sender(skb->ifindex);
 	struct decision decision;
 
 	if (!from)
@@ -98,7 +98,8 @@ static __always_inline int from_endpoint(struct __sk_buff *skb, const bool peer)
 	 */
 #pragma clang loop unroll(disable)
 	for (int attempt = 0; attempt < 2; attempt++) {
-		decision = classify((void *)(long)skb->data, (void *)(long)skb->data_end, from);
+		decision = classify((void *)(long)skb->data, (void *)(long)skb->data_end, from,
+				    skb->vlan_present);
 		if (decision.reason != DROP_TRUNCATED || skb->data_end - skb->data >= skb->len)
 			break;
 		bpf_skb_pull_data(skb, skb->len < MAX_HEADERS ? skb->len : MAX_HEADERS);

@@ -14,6 +14,7 @@
 
 #include "verdicts.h"
 #include "maps.h"
+#include "sender.h"
 #include "packet.h"
 #include "ipv4.h"
 #include "arp.h"
@@ -106,15 +107,14 @@ static __always_inline int answer_nd(struct xdp_md *xdp, const struct endpoint *
 int xdp_devmap(struct xdp_md *xdp)
 {
 	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
-	u32 ifindex = xdp->ingress_ifindex;
-	struct endpoint *from = endpoints.lookup(&ifindex);
+	struct endpoint *from = find_sender(xdp->ingress_ifindex);
 	struct ethhdr *eth = data;
 	struct decision decision;
 
 	if (!from)
 		return finish_drop(xdp, DROP_UNKNOWN_ENDPOINT, 0);
 
-	decision = classify(data, end, from);
+	decision = classify(data, end, from, 0);
 	if (!decision.to)
 		return finish_drop(xdp, decision.reason, from->id);
 	if (decision.action == ACTION_ANSWER_ARP)

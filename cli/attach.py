@@ -13,7 +13,7 @@ from cli import options, output
 _SLOW = 1.0  # seconds after which progress is shown
 
 
-class _Progress:
+class Progress:
     """A counter on stderr for what takes longer than a second, on a terminal only."""
 
     def __init__(self, what: str) -> None:
@@ -102,7 +102,7 @@ def attach(
         for command in attaching.plan(request).commands():
             click.echo(command)
         return
-    plan = attaching.attach(request, _Progress("attaching"))
+    plan = attaching.attach(request, Progress("attaching"))
     rows: list[dict[str, Any]] = [
         {
             "id": member.id,

@@ -64,6 +64,8 @@ def map() -> None:
     drops            dropped frames, by reason
     config           what the network is
     devices          host ifindex by endpoint id (mode xdp)
+    flows            what TCP sockets send one another (mode sockmap)
+    namespaces, sockets, progress    whose sockets, and how far each has got
 
     They are pinned under /sys/fs/bpf/ebpfnet/NETWORK/maps, where bpftool reads the same.
     """

@@ -23,7 +23,7 @@ from datapath.kernel.net import links
 from datapath.modes.base import DEFAULT_MAX_ENDPOINTS, EbpfMode, NetworkSpec
 from datapath.names import DEFAULT_NETWORK, Target
 from datapath.network import Network
-from datapath.records import HookId
+from datapath.records import HookId, ModeId
 from datapath.steps.interfaces import ExpediteRcu
 from datapath.steps.programs import SHELL_FUNCTIONS, AddEndpoint
 
@@ -112,6 +112,11 @@ def plan(request: Request) -> Plan:
     taken: dict[IPv4Address | IPv6Address, str] = {}
     existing: NetworkSpec | None = None
     mode = modes.ebpf(request.mode or modes.DEFAULT)
+    if mode.id is ModeId.USER:
+        raise InvalidInput(
+            f"mode {mode.name} is the user's own, and measured by `ebpfnet compare` alone",
+            remedy="choose another with --mode",
+        )
     if name in networks.names():
         with Network(name) as network:
             network.check_layouts()

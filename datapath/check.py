@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any, Final
 
+from datapath import sockets
 from datapath.endpoint import IPV6_PREFIX_LENGTH, Endpoint
-from datapath.errors import KernelError, NotFound
+from datapath.errors import KernelError
 from datapath.kernel.bpf import libbpf
 from datapath.kernel.bpf import links as bpf_links
-from datapath.kernel.net import links, netns, tc
+from datapath.kernel.net import links, netns
 from datapath.kernel.net.links import Link
 from datapath.modes import by_id
 from datapath.names import DEFAULT_NETWORK
 from datapath.network import Network
-from datapath.records import HookId
+from datapath.records import Cookie
+from datapath.status import program_at
 
 Address = IPv4Address | IPv6Address
 
@@ -32,7 +34,8 @@ _COLLECT: Final = "ebpfnet gc"
 class Finding:
     """What is wrong with an entry, and what mends it.
 
-    `map` is the map's name, or "links" for what is attached; `key` is as people write it.
+    `map` is the map's name, or "links" or "sockets" for what is attached there; `key` is as people
+    write it.
     """
 
     map: str
@@ -49,7 +52,7 @@ def check(network: Network) -> list[Finding]:
     state = _State(network)
     return [
         finding
-        for part in (_attachments, _endpoints, _namespaces, _addresses, _devices)
+        for part in (_attachments, _sockets, _endpoints, _namespaces, _addresses, _devices)
         for finding in part(state)
     ]
 
@@ -70,6 +73,9 @@ class _State:
         self.devices: dict[int, int] | None = None
         if "devices" in network.map_names():
             self.devices = {key.value: value.ifindex for key, value in network.records("devices")}
+        self.joined: dict[int, int] | None = None  # endpoint ids by cookie of the namespace
+        if "namespaces" in network.map_names():
+            self.joined = {key.value: value.id for key, value in network.records("namespaces")}
         self.host = {link.index: link for link in links.all_links()}
         # What commands about this network have to be given.
         self.option = "" if network.name == DEFAULT_NETWORK else f" --network {network.name}"
@@ -234,11 +240,11 @@ def _devices(state: _State) -> Iterator[Finding]:
 
 def _attachments(state: _State) -> Iterator[Finding]:
     """What runs at each host end: the network's own program, by a pin that is attached there."""
-    pinned = _pinned_program(state.network)
+    pinned = _pinned_program(state.network, by_id(state.network.mode).program.function)
     for endpoint in state.endpoints:
         key, where = str(endpoint.id), f"{endpoint.host_ifname} of {endpoint.netns}"
-        program = _program_at(state.network, endpoint)
-        if program is None:
+        program = program_at(state.network, endpoint)
+        if not program:
             problem = f"the network's program is not attached at {where}"
             yield Finding("links", key, problem, state.anew(endpoint))
         elif program != pinned:
@@ -250,22 +256,36 @@ def _attachments(state: _State) -> Iterator[Finding]:
             yield Finding("links", pin.name, "no endpoint has this id", f"rm {pin}")
 
 
-def _program_at(network: Network, endpoint: Endpoint) -> int | None:
-    """Id of the program that the network has at an endpoint's host end, None where it has none."""
-    try:
-        if network.hook is HookId.CLSACT:
-            found = tc.ingress_filter(endpoint.host_ifname)
-            return found.program_id if found else None
-        link = bpf_links.read(network.path / "links" / str(endpoint.id))
-    except (KernelError, NotFound):
-        return None
-    return link.program_id if link.ifindex == endpoint.ifindex else None
+def _sockets(state: _State) -> Iterator[Finding]:
+    """Map namespaces against the namespaces, and what runs at sockets (mode sockmap)."""
+    if state.joined is None:
+        return
+    reload = f"ebpfnet reload{state.option}"
+    for each in sockets.PROGRAMS:
+        try:
+            running = sockets.running(state.network, each)
+        except KernelError:
+            running = 0
+        if not running or running != _pinned_program(state.network, each.function):
+            yield Finding("sockets", each.function, "the program is not attached", reload)
+    for endpoint in state.endpoints:
+        namespace = netns.at(endpoint.netns, endpoint.path)
+        if namespace is None or namespace.inode != endpoint.netns_inode:
+            continue  # _namespaces says so
+        cookie = netns.cookie(endpoint.path)
+        if state.joined.get(cookie) != endpoint.id:
+            problem = f"the sockets of {endpoint.netns} are not joined"
+            yield Finding("namespaces", f"{cookie:x}", problem, state.anew(endpoint))
+    for cookie, number in state.joined.items():
+        if number not in state.by_id:
+            remedy = state.delete("namespaces", bytes(Cookie(cookie)))
+            yield Finding("namespaces", f"{cookie:x}", f"no endpoint has id {number}", remedy)
 
 
-def _pinned_program(network: Network) -> int | None:
-    """Kernel id of the program that the network has pinned, None where it is not there."""
+def _pinned_program(network: Network, function: str) -> int | None:
+    """Kernel id of a program that the network has pinned, None where it is not there."""
     try:
-        fd = libbpf.object_get(network.path / "progs" / by_id(network.mode).program.function)
+        fd = libbpf.object_get(network.path / "progs" / function)
     except KernelError:
         return None
     try:

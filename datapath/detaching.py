@@ -16,6 +16,7 @@ from datapath.endpoint import Endpoint
 from datapath.errors import Busy, EbpfnetError, KernelError, LayoutMismatch, NotFound
 from datapath.journal import NETWORK_OWNER, Journal
 from datapath.kernel.net import links
+from datapath.labs import JOURNAL_PREFIX
 from datapath.network import Network
 from datapath.steps.interfaces import ExpediteRcu
 
@@ -76,7 +77,9 @@ def collect(*, force: bool = False, report: Callable[[str], None] = lambda line:
         done.append(line)
         report(line)
 
-    for name in sorted({*networks.names(), *journals.networks()}):
+    # Labs first: what was half made of one goes, and with it endpoints of networks.
+    found = {*networks.names(), *journals.networks()}
+    for name in sorted(found, key=lambda name: (not name.startswith(JOURNAL_PREFIX), name)):
         try:
             with Journal(name, wait=False) as journal:
                 _repair(journal, force, say)
@@ -98,6 +101,8 @@ def _repair(journal: Journal, force: bool, say: Callable[[str], None]) -> None:
         return
     if journal.recover():
         say(f"{name}: undid what a killed process had left half done")
+    if name.startswith(JOURNAL_PREFIX):
+        return  # a lab stands until it is taken down
     if name not in networks.names():
         if journal.entries():
             journal.undo(journal.entries())

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from datapath.errors import EbpfnetError, Unsupported
-from datapath.kernel.bpf import features, headers, libbpf
+from datapath.kernel.bpf import features, headers, libbpf, sockets
 from datapath.kernel.net import netns, sysctl
 from datapath.network import BPFFS, require_bpffs
 from datapath.privileges import missing_capabilities
@@ -310,13 +310,7 @@ def _ipv6() -> str:
 
 
 def _cgroup2() -> str:
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _, where, kind, *_ = line.split()
-        if kind == "cgroup2":
-            return where
-    raise Unsupported(
-        "cgroup2", "cgroup2 is not mounted", remedy="mount -t cgroup2 cgroup2 /sys/fs/cgroup"
-    )
+    return str(sockets.cgroup_root())
 
 
 def _bridge_netfilter() -> str:

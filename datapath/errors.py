@@ -56,6 +56,20 @@ class CompileError(EbpfnetError):
     """bcc could not compile a program; `detail` is clang's output."""
 
 
+# What the verifier's words ask of whoever wrote the program.
+_VERIFIER_ADVICE = {
+    "map_value_or_null": "compare what lookup() returned with NULL before using it",
+    "invalid access to packet": "compare with data_end before each read of the packet",
+    "back-edge": "give the loop a bound that the verifier can see",
+    "infinite loop": "give the loop a bound that the verifier can see",
+    "read from stack": "set the whole variable before handing it to a helper",
+    "R0 !read_ok": "return a verdict on every path",
+    "unknown func": "this kernel has no such helper",
+    "cannot use helper": "this helper is for programs of another type",
+    "too large": "make the program smaller, or its loops real ones",
+}
+
+
 class VerifierError(EbpfnetError):
     """The kernel refused a program; `detail` is the verifier's log."""
 
@@ -64,9 +78,10 @@ class VerifierError(EbpfnetError):
         # The last line only counts instructions; the one before says what is wrong.
         verdicts = [line for line in lines if not line.startswith(("processed ", "verification "))]
         reason = verdicts[-1] if verdicts else os.strerror(errno)
+        advice = [advice for words, advice in _VERIFIER_ADVICE.items() if words in reason][:1]
         super().__init__(
             f"the kernel's verifier refused program {program}: {reason}",
-            remedy="see the whole log with --verbose",
+            remedy="; ".join([*advice, "see the whole log with --verbose"]),
             detail=log,
         )
         self.program = program

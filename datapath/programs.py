@@ -13,6 +13,7 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Final
 
 from datapath import records
+from datapath.errors import InvalidInput
 from datapath.kernel.bpf import features, libbpf, links
 from datapath.kernel.bpf.maps import Map
 from datapath.network import ROOT, Network, require_bpffs
@@ -49,19 +50,19 @@ class ProgramSpec:
 def _load(program: Instructions, spec: ProgramSpec, hook: HookId, maps: Mapping[str, int]) -> int:
     from datapath.kernel.bpf import compiler
 
-    flags = (
-        libbpf.PROG_FLAG_XDP_HAS_FRAGS
-        if hook is HookId.XDP and features.has(features.XDP_FRAGS)
-        else 0
-    )
+    has_frags = spec.type == libbpf.PROG_XDP and features.has(features.XDP_FRAGS)
     return compiler.load(
-        program, spec.type, maps=maps, attach_type=spec.attach_types[hook], flags=flags
+        program,
+        spec.type,
+        maps=maps,
+        attach_type=spec.attach_types[hook],
+        flags=libbpf.PROG_FLAG_XDP_HAS_FRAGS if has_frags else 0,
     )
 
 
-def _defines(hook: HookId, max_endpoints: int) -> dict[str, int | str]:
+def _defines(spec: ProgramSpec, max_endpoints: int) -> dict[str, int | str]:
     defines: dict[str, int | str] = {"MAX_ENDPOINTS": max_endpoints}
-    if hook is HookId.XDP and features.has(features.XDP_FRAGS):
+    if spec.type == libbpf.PROG_XDP and features.has(features.XDP_FRAGS):
         defines["XDP_HAS_FRAGS"] = 1
     return defines
 
@@ -69,8 +70,8 @@ def _defines(hook: HookId, max_endpoints: int) -> dict[str, int | str]:
 def install(network: str, mode: EbpfMode, hook: HookId, subnet: str, max_endpoints: int) -> None:
     """Compile a mode's program and pin it with its maps as a new network.
 
-    Raises Unsupported, CompileError, VerifierError, KernelError; what was pinned until then is
-    removed by `uninstall`.
+    Raises Unsupported, CompileError, VerifierError, KernelError, InvalidInput for a source without
+    the function or a map; what was pinned until then is removed by `uninstall`.
     """
     from datapath.kernel.bpf import compiler
 
@@ -93,9 +94,14 @@ def install(network: str, mode: EbpfMode, hook: HookId, subnet: str, max_endpoin
         kit_version=VERSION.encode()[:15],
     )
     with compiler.Module(
-        compiler.source_folder() / mode.program.source, _defines(hook, max_endpoints)
+        compiler.source_folder() / mode.program.source, _defines(mode.program, max_endpoints)
     ) as module:
         program = module.function(mode.program.function)
+        if lacking := set(mode.program.maps) - set(module.maps):
+            raise InvalidInput(
+                f"{mode.program.source} does not declare map {min(lacking)}",
+                remedy='let it include "verdicts.h" and "maps.h"',
+            )
         for name in mode.program.maps:
             libbpf.object_pin(module.maps[name], folder / "maps" / name)
         with Map(os.dup(module.maps["config"])) as config_map:
@@ -123,11 +129,13 @@ def replace(network: Network, mode: EbpfMode) -> int:
         module = stack.enter_context(
             compiler.Module(
                 compiler.source_folder() / mode.program.source,
-                _defines(hook, network.max_endpoints),
+                _defines(mode.program, network.max_endpoints),
             )
         )
         program = module.function(mode.program.function)
-        pinned = {name: network.map(name).fd for name in program.maps}
+        # What is not pinned is the program's own, and a new one begins with its own.
+        kept = set(program.maps) & set(mode.program.maps)
+        pinned = {name: network.map(name).fd for name in kept}
         fd = _load(program, mode.program, hook, pinned)
         stack.callback(os.close, fd)
         fresh.unlink(missing_ok=True)
@@ -147,7 +155,7 @@ def replace(network: Network, mode: EbpfMode) -> int:
 def uninstall(network: str) -> None:
     """Remove a network's pins: links first, which detaches. No error where there are none."""
     folder = ROOT / network
-    for part in ("links", "progs", "maps"):
+    for part in ("sockets", "links", "progs", "maps"):
         if (folder / part).is_dir():
             for pin in (folder / part).iterdir():
                 pin.unlink(missing_ok=True)

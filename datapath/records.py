@@ -13,12 +13,12 @@ import ctypes as ct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, ClassVar, Final, Self
 
 from datapath.errors import InvalidInput
 
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 NETNS_LENGTH: Final = 64
 IFNAME_LENGTH: Final = 16
 
@@ -51,6 +51,9 @@ class ModeId(IntEnum):
     TC = 1
     TC_PEER = 2
     XDP = 3
+    SOCKMAP = 4
+    NETKIT = 5
+    USER = 6  # a program of the user's own, in `compare`
 
 
 class HookId(IntEnum):
@@ -59,6 +62,16 @@ class HookId(IntEnum):
     TCX = 1
     CLSACT = 2
     XDP = 3
+    XDP_GENERIC = 4
+    NETKIT = 5
+
+
+class FlowState(IntEnum):
+    """enum flow_state."""
+
+    OPENING = 0
+    JOINED = 1
+    PACKETS = 2
 
 
 class Mac(ct.Array[ct.c_uint8]):
@@ -131,7 +144,7 @@ def readable(value: Any) -> Any:
     """A field's or a whole record's value as people write it."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    if isinstance(value, Mac | Ipv4 | Ipv6 | Record | EnumField):
+    if isinstance(value, Mac | Ipv4 | Ipv6 | Cookie | FlowKey | Record | EnumField):
         return value.people()
     return value.value if isinstance(value, ct._SimpleCData) else value
 
@@ -173,6 +186,12 @@ class HookField(EnumField):
     """config.hook."""
 
     names = HookId
+
+
+class FlowStateField(EnumField):
+    """flow.state."""
+
+    names = FlowState
 
 
 class EndpointRecord(Record):
@@ -229,6 +248,7 @@ class ConfigRecord(Record):
         ("subnet", Ipv4),
         ("prefix_length", ct.c_uint32),
         ("kit_version", ct.c_char * 16),
+        ("generation", ct.c_uint32),
     )
 
 
@@ -253,6 +273,100 @@ class Number(ct.c_uint32):
         if not 0 <= number < 1 << 32:
             raise InvalidInput(f"{text!r} is not a number from 0 to 4294967295")
         return cls(number)
+
+
+class Cookie(ct.c_uint64):
+    """Identity of a socket or a network namespace, in hex, as `ss -e` prints it; 0 = none."""
+
+    def people(self) -> str:
+        return f"{self.value:x}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        try:
+            number = int(text, 16)
+        except ValueError:
+            number = -1
+        if not 0 <= number < 1 << 64:
+            raise InvalidInput(
+                f"{text!r} is not a cookie", remedy="write it in hex, as `ss -e` does"
+            )
+        return cls(number)
+
+
+class FlowKey(ct.Structure):
+    """struct flow_key, written LOCAL:PORT>REMOTE:PORT as `ss` writes addresses and ports."""
+
+    _fields_ = (
+        ("local", Ipv6),
+        ("remote", Ipv6),
+        ("local_port", ct.c_uint32),
+        ("remote_port", ct.c_uint32),
+    )
+
+    def people(self) -> str:
+        ends = ((self.local, self.local_port), (self.remote, self.remote_port))
+        return ">".join(f"{self._address(raw)}:{port}" for raw, port in ends)
+
+    @staticmethod
+    def _address(raw: Ipv6) -> str:
+        address = IPv6Address(bytes(raw))
+        return str(address.ipv4_mapped or f"[{address}]")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        local, _, remote = text.partition(">")
+        (one, one_port), (other, other_port) = cls._end(local), cls._end(remote)
+        return cls(one, other, one_port, other_port)
+
+    @staticmethod
+    def _end(text: str) -> tuple[Ipv6, int]:
+        address, _, port = text.rpartition(":")
+        try:
+            ip = ip_address(address.removeprefix("[").removesuffix("]"))
+            number = int(port)
+        except ValueError:
+            number = -1
+        if not 0 <= number < 1 << 16:
+            raise InvalidInput(
+                f"{text!r} is not an address with a port",
+                remedy="write 10.1.1.2:5201>10.1.1.3:80, or [fd00::2]:5201>[fd00::3]:80",
+            )
+        mapped = ip if ip.version == 6 else IPv6Address(f"::ffff:{ip}")
+        return Ipv6(*mapped.packed), number
+
+
+class NamespaceRecord(Record):
+    """An entry of map namespaces: a plain u32."""
+
+    _fields_ = (("id", ct.c_uint32),)
+
+
+class SocketRecord(Record):
+    """An entry of map sockets, as user space reads it: a plain u64."""
+
+    _fields_ = (("cookie", Cookie),)
+
+
+class FlowRecord(Record):
+    """struct flow."""
+
+    _fields_ = (
+        ("from", ct.c_uint32),
+        ("to", ct.c_uint32),
+        ("sender", Cookie),
+        ("receiver", Cookie),
+        ("handshake", Cookie),
+        ("redirected", ct.c_uint64),
+        ("state", FlowStateField),
+        ("pad", ct.c_uint32),
+    )
+
+
+class ProgressRecord(Record):
+    """struct progress."""
+
+    _fields_ = tuple((name, ct.c_uint64) for name in ("sent", "read", "pending", "caller"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,5 +461,25 @@ MAPS: Final = _by_name(
         ),
         MapSpec("config", "what the network is", "slot", Number, ConfigRecord, "config"),
         MapSpec("devices", "host ifindex by endpoint id (xdp)", "id", Number, DeviceRecord),
+        MapSpec(
+            "namespaces", "whose sockets are joined (sockmap)", "cookie", Cookie, NamespaceRecord
+        ),
+        MapSpec("sockets", "endpoints' TCP sockets (sockmap)", "cookie", Cookie, SocketRecord),
+        MapSpec(
+            "flows",
+            "what TCP sockets send one another (sockmap)",
+            "connection",
+            FlowKey,
+            FlowRecord,
+            "flow",
+        ),
+        MapSpec(
+            "progress",
+            "bytes sent and read by socket (sockmap)",
+            "cookie",
+            Cookie,
+            ProgressRecord,
+            "progress",
+        ),
     )
 )

@@ -81,7 +81,8 @@ def steps(
 def _interface(host: Link) -> tuple[Link, list[members.AnyInterface]] | None:
     """The other end of a host end, looked for in this namespace, with its addresses."""
     for link in links.all_links():
-        if link.kind == "veth" and link.peer_index == host.index and link.index == host.peer_index:
+        paired = link.peer_index == host.index and link.index == host.peer_index
+        if paired and link.kind in ("veth", "netkit"):
             return link, members.addresses_of(link)
     return None
 

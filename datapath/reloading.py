@@ -1,8 +1,8 @@
-"""Replacing a live network's program: see programs.replace."""
+"""Replacing a live network's programs: see programs.replace."""
 
 from __future__ import annotations
 
-from datapath import modes, names, programs
+from datapath import modes, names
 from datapath.journal import Journal
 from datapath.network import Network
 
@@ -16,4 +16,4 @@ def reload(network: str) -> int:
     names.network_name(network)
     with Network(network) as existing, Journal(network) as journal:
         journal.recover()
-        return programs.replace(existing, modes.by_id(existing.mode))
+        return modes.by_id(existing.mode).reload(existing)

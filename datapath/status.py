@@ -68,7 +68,9 @@ def program_at(network: Network, endpoint: Endpoint) -> int:
         link = links.read(network.path / "links" / str(endpoint.id))
     except KernelError:
         return 0
-    return link.program_id if link.ifindex == endpoint.ifindex else 0
+    # At netkit it sits at the peer, whose ifindex is another namespace's.
+    at_place = link.ifindex == endpoint.ifindex or network.hook is HookId.NETKIT
+    return link.program_id if link.ifindex and at_place else 0
 
 
 def _program(network: Network, endpoint: Endpoint) -> dict[str, Any]:

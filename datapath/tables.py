@@ -26,6 +26,7 @@ _TYPE_NAMES: Final = {
     libbpf.MAP_PERCPU_HASH: "percpu_hash",
     libbpf.MAP_PERCPU_ARRAY: "percpu_array",
     libbpf.MAP_DEVMAP: "devmap",
+    libbpf.MAP_SOCKHASH: "sockhash",
 }
 
 Slot = tuple[bytes, int | None]  # raw key; the CPU, None where all of them are meant

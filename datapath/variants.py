@@ -7,7 +7,7 @@ Whoever takes options asks for each by name and kind; what nobody has asked for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from datapath.errors import InvalidInput
 
@@ -26,6 +26,11 @@ class Options:
                 raise InvalidInput(f"{text}: {option} is given twice")
             self._given[option] = value if equals else None
         self._known: list[str] = []
+
+    @property
+    def given(self) -> Mapping[str, str | None]:
+        """The options as written, those left out that were asked for; None for a flag."""
+        return self._given
 
     def flag(self, name: str) -> bool:
         """Whether an option without a value is there."""

@@ -7,8 +7,9 @@
  */
 #pragma once
 
+/* tags_beside: VLAN tags that the kernel has taken off and keeps beside the frame, at tc 0 or 1. */
 static __always_inline struct decision classify(const void *data, const void *end,
-						const struct endpoint *from)
+						const struct endpoint *from, u32 tags_beside)
 {
 	const struct ethhdr *eth = data;
 	const void *header = eth + 1;
@@ -25,8 +26,9 @@ static __always_inline struct decision classify(const void *data, const void *en
 	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
 		const struct vlan_tag *tag = header;
 
-		/* At tc the kernel has taken the outer tag off already, and keeps it beside the frame. */
 		if (protocol != htons(ETH_P_8021Q) && protocol != htons(ETH_P_8021AD))
+			break;
+		if (tags_beside + i >= MAX_VLAN_TAGS)
 			break;
 		if ((const void *)(tag + 1) > end)
 			return drop(DROP_TRUNCATED);

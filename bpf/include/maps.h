@@ -8,11 +8,13 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 /* An endpoint may carry several addresses of each family. */
 #define MAX_IPV4_ADDRESSES (2 * MAX_ENDPOINTS)
 #define MAX_IPV6_ADDRESSES (4 * MAX_ENDPOINTS)
+/* Further connections of a network in mode sockmap go by packets. */
+#define MAX_SOCKETS 65536
 
 #define MAC_LENGTH     6
 #define IPV6_LENGTH    16
@@ -79,7 +81,7 @@ struct drop_count {
 BPF_TABLE("percpu_array", u32, struct drop_count, drops, DROP_REASON_COUNT);
 
 /* config: one entry; what the network is, so that it can be read back from the kernel alone.
- * Written by Python when the network is made; programs do not read it.
+ * Written by Python when the network is made; programs read the generation alone.
  */
 struct config {
 	u32 layout_version;
@@ -89,6 +91,7 @@ struct config {
 	__be32 subnet;
 	u32 prefix_length;
 	char kit_version[VERSION_LENGTH];
+	u32 generation; /* of the entries of endpoints, see sender.h; may wrap */
 };
 BPF_TABLE("array", u32, struct config, config, 1);
 
@@ -96,3 +99,66 @@ BPF_TABLE("array", u32, struct config, config, 1);
  * networks in that mode pin it. The kernel gives devmaps no BTF.
  */
 BPF_DEVMAP(devices, MAX_ENDPOINTS + 1);
+
+/* The rest is of mode sockmap alone (socket.c): only networks in that mode pin it.
+ *
+ * namespaces: whose sockets are joined: endpoint id by the cookie of its network namespace, which
+ * no other namespace ever has. Written by Python.
+ */
+BPF_F_TABLE("hash", u64, u32, namespaces, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
+
+/* sockets: established TCP sockets of endpoints, by socket cookie (as `ss -e` prints it).
+ * Written by programs; the kernel takes a socket out when it is closed. The value is a cookie too,
+ * which is what user space reads; bcc's own macro knows 32 bits alone, and these the kernel refuses
+ * to fill in. The kernel gives sockhashes no BTF.
+ */
+struct sockets_table_t {
+	u64 key;
+	u64 leaf;
+	int (*sock_hash_update)(void *, void *, u64);
+	int (*msg_redirect_hash)(void *, void *, u64);
+	u32 max_entries;
+};
+__attribute__((section("maps/sockhash")))
+struct sockets_table_t sockets = { .max_entries = MAX_SOCKETS };
+
+/* flows: one direction of a connection between two endpoints, by its sender's addresses and ports;
+ * a connection has two. Written by programs; gone when its sender is closed. IPv4 addresses are
+ * ::ffff:a.b.c.d, for an IPv6 socket may have an IPv4 peer.
+ */
+struct flow_key {
+	u8 local[IPV6_LENGTH];
+	u8 remote[IPV6_LENGTH];
+	u32 local_port;
+	u32 remote_port;
+};
+
+enum flow_state {
+	FLOW_OPENING = 0, /* nothing sent yet */
+	FLOW_JOINED = 1, /* what is sent goes straight to the receiver's socket */
+	FLOW_PACKETS = 2, /* by packets: until the receiver has caught up, or for good if there is none */
+};
+
+struct flow {
+	u32 from; /* endpoint ids */
+	u32 to;
+	u64 sender; /* socket cookies */
+	u64 receiver; /* 0 = none */
+	u64 handshake; /* first sequence numbers: the sender's in the upper half, the receiver's */
+	u64 redirected; /* bytes straight to the receiver's socket */
+	u32 state; /* enum flow_state */
+	u32 pad;
+};
+BPF_F_TABLE("hash", struct flow_key, struct flow, flows, MAX_SOCKETS, BPF_F_NO_PREALLOC);
+
+/* progress: what has come into a connection by a socket and out of it, by socket cookie. What one
+ * end has sent and the other not read is unread. Written by programs; gone when the socket is
+ * closed.
+ */
+struct progress {
+	u64 sent; /* bytes */
+	u64 read;
+	u64 pending; /* of those sent, by a send() that has not returned */
+	u64 caller; /* whose send() that is: its process and thread */
+};
+BPF_F_TABLE("hash", u64, struct progress, progress, MAX_SOCKETS, BPF_F_NO_PREALLOC);

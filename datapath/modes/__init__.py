@@ -1,11 +1,24 @@
-"""Forwarding modes: one file each, one line each here."""
+"""Forwarding modes: one file each, one line each here, and what this machine can do of them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from datapath.errors import InvalidInput
-from datapath.modes import bridge, routed, tc, tc_peer, veth, xdp
+from datapath.errors import Conflict, InvalidInput
+from datapath.modes import (
+    bridge,
+    bridge_nf,
+    netkit,
+    routed,
+    sockmap,
+    stacked,
+    tc,
+    tc_peer,
+    user,
+    veth,
+    xdp,
+)
 from datapath.modes.base import EbpfMode, Mode
 from datapath.records import ModeId
 from datapath.variants import Options
@@ -13,15 +26,54 @@ from datapath.variants import Options
 DEFAULT: Final = "tc-peer"
 ALIASES: Final = {"ebpf": DEFAULT}
 
-EBPF: Final[tuple[EbpfMode, ...]] = (tc_peer.MODE, tc.MODE, xdp.MODE)
-BASELINES: Final[tuple[Mode, ...]] = (veth.MODE, bridge.MODE, routed.MODE)
+EBPF: Final[tuple[EbpfMode, ...]] = (
+    *(tc_peer.MODE, tc.MODE, xdp.MODE),
+    *(sockmap.MODE, netkit.MODE),
+)
+BASELINES: Final[tuple[Mode, ...]] = (
+    *(veth.MODE, bridge.MODE, bridge_nf.MODE),
+    *(routed.MODE, stacked.MACVLAN, stacked.IPVLAN),
+)
+# What people choose from: each mode, and the variants that differ in what they cost.
+LISTED: Final = (
+    *("veth", "bridge"),
+    *("bridge-nf", "bridge-nf:conntrack", "bridge-nf:rules=100", "bridge-nf:rules=100,legacy"),
+    *("routed", "routed:rules=100"),
+    *("macvlan", "ipvlan:l2", "ipvlan:l3"),
+    *("tc:tcx", "tc:clsact", "tc-peer:tcx", "tc-peer:clsact"),
+    *("xdp:native", "xdp:generic", "sockmap", "netkit"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether this machine can do a mode, and the reason where not."""
+
+    name: str
+    summary: str
+    available: bool
+    reason: str
+
+
+def available() -> list[Availability]:
+    """Every mode in LISTED. Needs root: the kernel is asked for what they need."""
+    found = []
+    for name in LISTED:
+        mode = get(name)
+        missing = mode.missing()
+        reason = f"this machine lacks {missing}" if missing else ""
+        found.append(Availability(name, mode.summary, not missing, reason))
+    return found
 
 
 def get(name: str) -> Mode:
-    """A mode by name or alias, or a variant of it ("tc:clsact"; datapath.variants).
+    """A mode by name or alias, a variant of it ("tc:clsact"; datapath.variants), or the user's own
+    ("mine=prog.c:function"; datapath.modes.user).
 
     Raises InvalidInput, naming those there are.
     """
+    if user.is_meant(name):
+        return user.parse(name)
     options = Options(name)
     wanted = ALIASES.get(options.name, options.name)
     for mode in (*EBPF, *BASELINES):
@@ -45,5 +97,11 @@ def ebpf(name: str) -> EbpfMode:
 
 
 def by_id(mode_id: ModeId) -> EbpfMode:
-    """The eBPF mode of a pinned network."""
-    return next(mode for mode in EBPF if mode.id is mode_id)
+    """The eBPF mode of a pinned network. Raises Conflict for a program of the user's own."""
+    for mode in EBPF:
+        if mode.id is mode_id:
+            return mode
+    raise Conflict(
+        "its program is one that `ebpfnet compare` measures for a user",
+        remedy="wait for that to end; what a killed one left behind goes with `ebpfnet gc`",
+    )

@@ -10,15 +10,19 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Final, Literal, Protocol, Self
 
+from datapath import programs
 from datapath.endpoint import Member
+from datapath.errors import InvalidInput
 from datapath.journal import NETWORK_OWNER, Step
 from datapath.kernel.bpf import features
+from datapath.network import Network
 from datapath.programs import ProgramSpec
 from datapath.records import HookId, ModeId
 from datapath.steps.interfaces import AdoptInterface, MakeInterface, MakeNamespace, SetOffloads
 from datapath.steps.programs import AddEndpoint, AttachProgram, MakeNetwork
+from datapath.steps.queues import AddQueue
 from datapath.variants import Options
 
 DEFAULT_MAX_ENDPOINTS = 16384
@@ -41,7 +45,7 @@ class Station:
 
     where: Literal["sender", "host", "receiver"]
     label: str
-    hook: str = ""  # where a program of ours sits there: "tcx ingress", "XDP", ...
+    hook: str = ""  # where a program sits there: "tcx ingress", "native XDP", ...
 
 
 class Mode(Protocol):
@@ -82,16 +86,27 @@ def make_namespaces(members: Sequence[Member]) -> Iterator[tuple[int, Step]]:
             yield member.id, MakeNamespace(member.label, f"ebpfnet {secrets.token_hex(4)}")
 
 
-def make_interface(member: Member) -> MakeInterface:
-    """A veth of our making for a member."""
-    return MakeInterface(
+def make_interface(member: Member, kind: type[MakeInterface] = MakeInterface) -> MakeInterface:
+    """A veth of our making for a member, or a pair of another kind."""
+    return kind(
         netns=str(member.path),
         ifname=member.ifname,
         mac=member.mac,
         host_ifname=member.host_ifname,
         host_mac=member.host_mac,
-        addresses=[str(address) for address in member.addresses if not address.is_link_local],
+        addresses=[str(address) for address in member.addresses],
     )
+
+
+# How people choose a hook in a variant, and what it is called in drawings.
+_HOOKS: Final = {
+    HookId.TCX: ("tcx", "tcx ingress"),
+    HookId.CLSACT: ("clsact", "clsact ingress"),
+    HookId.XDP: ("native", "native XDP"),
+    HookId.XDP_GENERIC: ("generic", "generic XDP"),
+    HookId.NETKIT: ("netkit", "netkit peer"),
+}
+_HOOK_LABELS: Final = {"tc ingress", *(label for _, label in _HOOKS.values())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +121,29 @@ class EbpfMode:
     path: tuple[Station, ...]
     # Offloads that the endpoint's own interface must have, by ethtool's feature name.
     offloads: Mapping[str, bool] = field(default_factory=dict)
+    queue: bool = False  # whether an interface of our making waits where the host end is full
     needs: tuple[features.Feature, ...] = ()
+    interface: type[MakeInterface] = MakeInterface  # how one of our making is made
+    text: str = ""  # how modes.get() finds it, where that is not its name
 
     def variant(self, options: Options) -> Self:
         """With one hook alone, by its name."""
-        names = {hook.name.lower(): hook for hook in self.hooks}
+        names = {_HOOKS[hook][0]: hook for hook in self.hooks}
         chosen = options.one_of(list(names), "")
-        return replace(self, hooks=(names[chosen],)) if chosen else self
+        return self.at(names[chosen]) if chosen else self
+
+    def at(self, hook: HookId) -> Self:
+        """The mode with this hook alone."""
+        label = _HOOKS[hook][1]
+        return replace(
+            self,
+            hooks=(hook,),
+            path=tuple(
+                replace(each, hook=label) if each.hook in _HOOK_LABELS else each
+                for each in self.path
+            ),
+            needs=(*self.needs, features.TCX) if hook is HookId.TCX else self.needs,
+        )
 
     def missing(self) -> str:
         return ", ".join(
@@ -127,13 +158,19 @@ class EbpfMode:
         In this order nobody is ever sent to an endpoint that cannot answer, and a bridge carries
         its ports' traffic until the programs do.
         """
+        adopted = [member for member in members if member.adoption]
+        if adopted and self.interface is not MakeInterface:
+            raise InvalidInput(
+                f"{adopted[0].label} has a veth, and mode {self.name} makes its own interfaces",
+                remedy="choose another with --mode, or remove the veth",
+            )
         yield from make_namespaces(members)
         if not network.exists:
             yield (
                 NETWORK_OWNER,
                 MakeNetwork(
                     network.name,
-                    self.name,
+                    self.text or self.name,
                     network.hook.name.lower(),
                     str(network.subnet),
                     network.max_endpoints,
@@ -141,10 +178,12 @@ class EbpfMode:
             )
         for member in members:
             if member.adoption is None:
-                yield member.id, make_interface(member)
+                yield member.id, make_interface(member, self.interface)
         for member in members:
             if self.offloads:
                 yield member.id, self._offloads(member)
+            if self.queue and member.adoption is None:
+                yield member.id, AddQueue(str(member.path), member.ifname)
         for member in members:
             yield (
                 member.id,
@@ -171,10 +210,16 @@ class EbpfMode:
                     had_clsact=member.adoption is not None and member.adoption.had_clsact,
                 ),
             )
-        adopted = [member for member in members if member.adoption]
         # Undoing goes backwards: ports come back in the order of their numbers, and so get them.
         for member in sorted(adopted, key=_port_number, reverse=True):
             yield member.id, adopt_interface(member)
+
+    def reload(self, network: Network) -> int:
+        """Compile a live network's programs anew and put them in the old ones' places.
+
+        Returns at how many endpoints. Raises as programs.replace does.
+        """
+        return programs.replace(network, self)
 
     def _offloads(self, member: Member) -> SetOffloads:
         wanted = dict(self.offloads)

@@ -3,17 +3,19 @@
 Each endpoint has the link-local gateway 169.254.1.1 for all others, and on the host a route leads
 to it. The gateway is an address of every host end: proxy ARP would answer for it only on a host
 with a default route, and late. Forwarding is on at the host ends alone, not for the whole host.
+Netfilter rules can be in the way (filtering.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from datapath.endpoint import Member
 from datapath.journal import Step
 from datapath.modes.base import NetworkSpec, Station, make_interface, make_namespaces
+from datapath.modes.filtering import NONE, Filtering
 from datapath.steps.interfaces import AddAddress, AddRoutes, SetSysctl
 from datapath.variants import Options
 
@@ -25,23 +27,33 @@ class Routed:
     """A Mode."""
 
     name: str = "routed"
-    summary: str = "the host routes, one route for each endpoint"
+    filtering: Filtering = NONE
 
-    path: tuple[Station, ...] = (
-        Station("sender", "eth0"),
-        Station("host", "sender's host end"),
-        Station("host", "IP forwarding: route and neighbour lookup"),
-        Station("host", "receiver's host end"),
-        Station("receiver", "eth0"),
-    )
+    @property
+    def summary(self) -> str:
+        rules = f"; {self.filtering}" if self.filtering else ""
+        return f"the host routes, one route for each endpoint{rules}"
+
+    @property
+    def path(self) -> tuple[Station, ...]:
+        rules = [Station("host", f"netfilter: {self.filtering}")] if self.filtering else []
+        return (
+            Station("sender", "eth0"),
+            Station("host", "sender's host end"),
+            Station("host", "IP forwarding: route and neighbour lookup"),
+            *rules,
+            Station("host", "receiver's host end"),
+            Station("receiver", "eth0"),
+        )
 
     def variant(self, options: Options) -> Routed:
-        return self
+        return replace(self, filtering=Filtering.chosen(options))
 
     def missing(self) -> str:
-        return ""
+        return self.filtering.missing()
 
     def steps(self, network: NetworkSpec, members: Sequence[Member]) -> Iterator[tuple[int, Step]]:
+        yield from self.filtering.steps(network)
         yield from make_namespaces(members)
         for member in members:
             host = member.host_ifname

@@ -14,7 +14,18 @@ __all__ = ["Step", "decode"]
 
 def decode(kind: str, fields: dict[str, Any]) -> Step:
     """A step as a journal holds it."""
-    from datapath.steps import interfaces, programs
+    from datapath.steps import (
+        devices,
+        firewall,
+        interfaces,
+        kinds,
+        nodes,
+        programs,
+        queues,
+        sockets,
+    )
 
-    step: Step = getattr(programs, kind, None) or getattr(interfaces, kind)
-    return step(**fields)  # type: ignore[operator,no-any-return]
+    for module in (programs, interfaces, devices, kinds, firewall, queues, sockets):
+        if step := getattr(module, kind, None):
+            return step(**fields)  # type: ignore[no-any-return]
+    return getattr(nodes, kind)(**fields)  # type: ignore[no-any-return]

@@ -38,13 +38,6 @@ def _ip(path: str, *words: object) -> str:
     return _command("nsenter", f"--net={path}", "ip", *words)
 
 
-def _no_dad_command(path: str, ifname: str) -> str:
-    setting = f"net.ipv6.conf.{ifname}.accept_dad=0"
-    if path.startswith("/run/netns/"):
-        return _command("ip", "netns", "exec", Path(path).name, "sysctl", "-qw", setting)
-    return _command("nsenter", f"--net={path}", "sysctl", "-qw", setting)
-
-
 @dataclass(frozen=True, slots=True)
 class MakeNamespace:
     """A namespace with a name in /run/netns, lo up; a mark on lo tells ours from a namesake."""
@@ -55,8 +48,11 @@ class MakeNamespace:
     def commands(self) -> list[str]:
         return [
             _command("ip", "netns", "add", self.name),
-            _command("ip", "-n", self.name, "link", "set", "lo", "up", "alias", self.mark),
+            _command("ip", "-n", self.name, "link", "set", "lo", "up", *self._alias()),
         ]
+
+    def _alias(self) -> tuple[str, ...]:
+        return ("alias", self.mark) if self.mark else ()
 
     def apply(self) -> None:
         netns.create(self.name, lambda: links.mark_loopback(self.mark))
@@ -70,7 +66,7 @@ class MakeNamespace:
 
 @dataclass(frozen=True, slots=True)
 class MakeInterface:
-    """A veth from a namespace to the host: addresses inside, the host end up and without any."""
+    """A veth from a namespace to the host: addresses inside, the host end up and without IPv6."""
 
     netns: str  # path
     ifname: str
@@ -98,27 +94,23 @@ class MakeInterface:
                 + (" nodad" if ":" in address else "")
                 for address in self.addresses
             ),
-            _no_dad_command(self.netns, self.ifname),
             _ip(self.netns, "link", "set", self.ifname, "up"),
-            _command("ip", "link", "set", self.host_ifname, "addrgenmode", "none"),
+            _command("sysctl", "-qw", f"net/ipv6/conf/{self.host_ifname}/disable_ipv6=1"),
             _command("ip", "link", "set", self.host_ifname, "up"),
         ]
 
     def apply(self) -> None:
-        def make() -> None:
-            wanted = [ip_interface(address) for address in self.addresses]
-            if not links.ipv6_enabled():
-                wanted = [address for address in wanted if address.version == 4]
-            links.create_veth(
+        netns.run_inside(
+            Path(self.netns),
+            lambda: links.create_veth(
                 self.ifname,
                 self.mac,
                 self.host_ifname,
                 HOST_NETNS,
-                wanted,
+                [ip_interface(address) for address in self.addresses],
                 peer_mac=self.host_mac,
-            )
-
-        netns.run_inside(Path(self.netns), make)
+            ),
+        )
         links.bring_up_silently(self.host_ifname)
 
     def revert(self) -> None:

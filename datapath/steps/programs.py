@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, ip_interface
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from datapath import records
 from datapath.errors import Conflict, KernelError, NotFound
@@ -24,6 +24,8 @@ from datapath.records import MAPS, Number
 SHELL_FUNCTIONS: Final = """le() { for i in $(seq 0 $(($1 - 1))); do printf '%02x ' """ + (
     """$(($2 >> 8 * i & 255)); done; }"""
 )
+
+_CONFIG_KEY: Final = bytes(Number(0))
 
 # Entries by map name: keys with their values, as hex.
 Entries = dict[str, dict[str, str]]
@@ -170,14 +172,25 @@ class AddEndpoint:
                     )
 
     def revert(self) -> None:
-        maps = ROOT / self.network / "maps"
+        self.revert_all([self])
+
+    @staticmethod
+    def revert_all(steps: Sequence[AddEndpoint]) -> None:
+        """Undo many with one look through the endpoints: their ifindexes are not written down."""
+        maps = ROOT / steps[0].network / "maps"
         if not (maps / "endpoints").exists():
             return
+        ids = {step.id for step in steps}
         with Map.pinned(maps / "endpoints") as endpoints:
             for key, value in endpoints.items():
-                if records.EndpointRecord.from_buffer_copy(value).id == self.id:
+                if records.EndpointRecord.from_buffer_copy(value).id in ids:
                     endpoints.delete(key)
-        # The other way round than written: nobody is sent to a device that is not there.
+        _begin_generation(steps[0].network)
+        for step in steps:
+            step._remove_ways(maps)
+
+    def _remove_ways(self, maps: Path) -> None:
+        """The other way round than written: nobody is sent to a device that is not there."""
         for name, key, _ in reversed(list(self._entries(0, 0))):
             if name == "endpoints" or not (maps / name).exists():
                 continue
@@ -218,7 +231,11 @@ class UpdateEntries:
                 f"bpftool map delete pinned {maps / name} key hex {_spaced(key)}"
                 for key in old.keys() - new.keys()
             ]
-        return changes
+        config = _next_generation(self.network).hex(" ")
+        return [
+            *changes,
+            f"bpftool map update pinned {maps / 'config'} key hex 00 00 00 00 value hex {config}",
+        ]
 
     def _bring(self, wanted: Entries, leaving: Entries) -> None:
         for name in sorted({*wanted, *leaving}):
@@ -236,6 +253,8 @@ class UpdateEntries:
                     ),
                 )
 
+        _begin_generation(self.network)
+
     def apply(self) -> None:
         self._bring(self.after, self.before)
 
@@ -243,8 +262,42 @@ class UpdateEntries:
         self._bring(self.before, self.after)
 
 
+def _next_generation(network: str) -> bytes:
+    """The network's config with the next generation of map endpoints."""
+    with Map.pinned(ROOT / network / "maps/config") as config:
+        record: records.ConfigRecord = MAPS["config"].decode(config.lookup(_CONFIG_KEY) or b"")
+    record.generation += 1
+    return bytes(record)
+
+
+def _begin_generation(network: str) -> None:
+    """To follow each change to entries of map endpoints: programs forget what they have found there
+    (bpf/include/sender.h). New entries need none.
+    """
+    path = ROOT / network / "maps/config"
+    if path.exists():
+        with Map.pinned(path) as config:
+            config.update(_CONFIG_KEY, _next_generation(network))
+
+
 def _spaced(text: str) -> str:
     return bytes.fromhex(text).hex(" ")
+
+
+class _LinkKind(NamedTuple):
+    """How a program is linked to an interface, by libbpf and by hand."""
+
+    bpftool: str  # its attach type there, "" = bpftool has none such
+    attach_type: int
+    flags: int = 0
+
+
+_LINK_KINDS: Final = {
+    "tcx": _LinkKind("tcx_ingress", libbpf.ATTACH_TCX_INGRESS),
+    "xdp": _LinkKind("xdpdrv", libbpf.ATTACH_XDP, libbpf.XDP_FLAGS_DRV_MODE),
+    "xdp_generic": _LinkKind("xdpgeneric", libbpf.ATTACH_XDP, libbpf.XDP_FLAGS_SKB_MODE),
+    "netkit": _LinkKind("", libbpf.ATTACH_NETKIT_PEER),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +326,9 @@ class AttachProgram:
                 f"tc filter add dev {self.host_ifname} ingress handle {tc.HANDLE}"
                 f" pref {tc.PRIORITY} bpf direct-action pinned {self._program}",
             ]
-        kind = "tcx_ingress" if self.hook == "tcx" else "xdpdrv"
+        kind = _LINK_KINDS[self.hook].bpftool
+        if not kind:
+            return [f"# {self._program} is linked to {self.host_ifname} by bpf_link_create alone"]
         return [f"bpftool net attach {kind} pinned {self._program} dev {self.host_ifname}"]
 
     def apply(self) -> None:
@@ -284,12 +339,9 @@ class AttachProgram:
             if self.hook == "clsact":
                 tc.ensure_clsact(self.host_ifname)
                 tc.add_ingress_filter(self.host_ifname, program, self.function)
-            elif self.hook == "tcx":
-                links.attach(program, ifindex, libbpf.ATTACH_TCX_INGRESS, self._link)
             else:
-                links.attach(
-                    program, ifindex, libbpf.ATTACH_XDP, self._link, libbpf.XDP_FLAGS_DRV_MODE
-                )
+                kind = _LINK_KINDS[self.hook]
+                links.attach(program, ifindex, kind.attach_type, self._link, kind.flags)
         finally:
             os.close(program)
 

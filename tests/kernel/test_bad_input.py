@@ -106,7 +106,7 @@ def refused(run: Run) -> str:
 IN_NET = "--network {p}net"
 LETTERS = "letters, digits"
 AT_MOST = "; use at most 15"
-CHOOSE_MODE = r"; choose one of tc-peer, tc, xdp"
+CHOOSE_MODE = r"; choose one of tc-peer, tc, xdp, sockmap, netkit"
 
 # Each command line with what its complaint has to say: the cause, then the remedy.
 CASES = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from datapath.modes import xdp
 from datapath.records import MAPS
 from tests.support import hosts, inventory
 from tests.support.crash import Judge, Launcher, Run
@@ -84,7 +85,7 @@ def readers(name: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("differs", ["key", "value"])
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", xdp.MODE.program.maps)
 def test_other_sizes_are_refused(kit: Launcher, network: str, name: str, differs: str) -> None:
     spec = MAPS[name]
     sizes = {"key": spec.key_size, "value": spec.value_size}
@@ -156,7 +157,7 @@ class Other:
         Other(
             lambda text: text,
             "config",
-            "layout version is 99 there, 1 here",
+            "layout version is 99 there, 2 here",
             ["reload"],
             "from datapath import records\nrecords.LAYOUT_VERSION = 99\n" + OTHER_SOURCES,
         ),

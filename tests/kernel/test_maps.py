@@ -105,6 +105,7 @@ FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
         "subnet": ipv4,
         "prefix_length": plain,
         "kit_version": text,
+        "generation": plain,
     },
 }
 

@@ -217,7 +217,7 @@ def unwanted(one: Row, other: Row) -> Iterator[tuple[str, Packet]]:
     for _ in range(5):
         headers = headers / IPv6ExtHdrHopByHop()
     yield "ipv6-extensions", ours / headers / data
-    yield "vlan-depth", ours / Dot1AD() / Dot1Q() / Dot1Q() / Dot1Q() / good
+    yield "vlan-depth", ours / Dot1AD() / Dot1Q() / Dot1Q() / good
     yield "truncated", Raw(bytes(ours / good)[: 14 + 19])
     yield "truncated", Raw(bytes(ours / asking)[: 14 + 39])
 

@@ -93,9 +93,9 @@ class Program:
 
 # XDP is built in two ways, see xdp.c.
 PROGRAMS = tuple(
-    Program(mode.program, frags)
-    for mode in modes.EBPF
-    for frags in ((False, True) if mode.program.type == libbpf.PROG_XDP else (False,))
+    Program(spec, frags)
+    for spec in {mode.program.function: mode.program for mode in modes.EBPF}.values()
+    for frags in ((False, True) if spec.type == libbpf.PROG_XDP else (False,))
 )
 
 

@@ -68,7 +68,8 @@ class Host:
         return str(address) in (self.ipv4 if address.version == 4 else self.ipv6)
 
 
-# Ids and ifindexes are neither in order nor equal, so that one taken for another shows. 8 is the
+# Ids and ifindexes are neither in order nor equal, so that one taken for another shows; some lie
+# SENDER_SLOTS apart (bpf/include/sender.h), where one must not be taken for the other. 8 is the
 # last id there is room for.
 A = Host(
     "A",
@@ -81,7 +82,7 @@ A = Host(
 B = Host(
     "B",
     id=2,
-    ifindex=108,
+    ifindex=103 + 1024,
     mac="02:eb:0a:01:01:03",
     ipv4=("10.1.1.3", "10.1.1.103"),
     ipv6=("fd00::a01:103", "fe80::eb:aff:fe01:103", "fd00:1::3"),
@@ -90,7 +91,7 @@ NO_IPV6 = Host("no-ipv6", id=8, ifindex=101, mac="02:eb:0a:01:01:04", ipv4=("10.
 NO_IPV4 = Host("no-ipv4", id=1, ifindex=107, mac="52:54:00:00:00:05", ipv6=("fd00::5",))
 HOSTS = (A, B, NO_IPV6, NO_IPV4)
 # A host end without an entry: what it sends may be as correct as it likes.
-STRANGER = Host("stranger", id=0, ifindex=105, mac=A.mac, ipv4=A.ipv4, ipv6=A.ipv6)
+STRANGER = Host("stranger", id=0, ifindex=103 + 2048, mac=A.mac, ipv4=A.ipv4, ipv6=A.ipv6)
 
 
 @dataclass(frozen=True, slots=True)

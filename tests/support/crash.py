@@ -15,13 +15,15 @@ import importlib
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 from tests.support import inventory
@@ -31,6 +33,7 @@ from tests.support.hosts import CHECKOUT, run, until
 LOADED = (
     *("cli.main", "cli.attach", "cli.endpoint", "cli.status", "datapath.attaching"),
     *("datapath.detaching", "datapath.reloading", "datapath.status", "datapath.tables"),
+    *("cli.lab", "datapath.labs.lifecycle", "datapath.labs.checks"),
 )
 # What changes something, of all that is called by ctypes.
 BPF_CALLS = {
@@ -237,21 +240,31 @@ def _install(moment: _Moments) -> None:
 
     from datapath.journal import Journal
     from datapath.kernel.bpf import libbpf
-    from datapath.kernel.net import netns
-    from datapath.steps import interfaces, programs
+    from datapath.kernel.net import netlink, netns
+    from datapath.steps import devices, firewall, interfaces, kinds, nodes, programs, queues
 
     bpf = _Library(libbpf.library(), BPF_CALLS, moment)
     libc = _Library(netns._libc(), LIBC_CALLS, moment)
     libbpf.library = lambda: bpf  # type: ignore[assignment]
     netns._libc = lambda: libc  # type: ignore[assignment]
 
-    send, append = AsyncCoreSocket.send, Journal._append
+    append = Journal._append
 
-    def send_message(self: Any, data: bytes, flags: int = 0) -> Any:
-        kind = int.from_bytes(data[4:6], sys.byteorder)  # of struct nlmsghdr
-        if kind & 3 != RTM_GET:
-            moment(f"netlink message {kind}")
-        return send(self, data, flags)
+    def announced(send: Callable[..., Any]) -> Callable[..., Any]:
+        def send_messages(self: Any, data: bytes, flags: int = 0) -> Any:
+            kinds, at = [], 0
+            while at < len(data):
+                length, kind = struct.unpack_from("=IH", data, at)  # of struct nlmsghdr
+                kinds.append(kind)
+                at += length
+            if any(kind & 3 != RTM_GET for kind in kinds):
+                moment(f"netlink {kinds}")
+            return send(self, data, flags)
+
+        return send_messages
+
+    class Channel(socket.socket):
+        send = announced(socket.socket.send)
 
     def append_line(self: Journal, event: dict[str, Any]) -> None:
         line = json.dumps(event)
@@ -260,12 +273,18 @@ def _install(moment: _Moments) -> None:
         append(self, event)
         moment(f"wrote {line}")
 
-    AsyncCoreSocket.send = send_message
+    AsyncCoreSocket.send = announced(AsyncCoreSocket.send)
+    netlink.socket = SimpleNamespace(**{**vars(socket), "socket": Channel})  # type: ignore[assignment]
     Journal._append = append_line  # type: ignore[method-assign]
 
-    for kind in [*vars(interfaces).values(), *vars(programs).values()]:
+    steps = [
+        each
+        for module in (interfaces, programs, queues, kinds, firewall, devices, nodes)
+        for each in vars(module).values()
+    ]
+    for kind in {each for each in steps if isinstance(each, type)}:
         for action in ("apply", "revert", "revert_all"):
-            if isinstance(kind, type) and action in vars(kind):
+            if action in vars(kind):
                 wrapped = _before(moment, f"{action} {kind.__name__}", getattr(kind, action))
                 setattr(kind, action, staticmethod(wrapped) if action == "revert_all" else wrapped)
 

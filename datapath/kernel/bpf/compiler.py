@@ -5,31 +5,31 @@ joined into one text with #line markers: errors still name header and line. bcc 
 each declaration; those of a network that exist already are put in their place by descriptor, in
 the instructions, before the program is loaded. That lets programs be replaced with the maps kept.
 
-The only module that compiles.
+Compiling itself is done by a process of its own, see clang.py.
 """
 
 from __future__ import annotations
 
-import ctypes as ct
+import json
 import os
 import re
+import socket
 import struct
+import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from datapath.errors import CompileError, InvalidInput, Unsupported
-from datapath.kernel.bpf import headers, libbpf
+from datapath.kernel.bpf import clang, headers, libbpf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_INCLUDE = re.compile(r'#include "([\w.]+)"')
+_INCLUDE = re.compile(r'#include "([\w./-]+)"')
 _LOAD_IMM64 = 0x18  # BPF_LD | BPF_DW | BPF_IMM, two instructions long
 _PSEUDO_MAP_FD = 1
 _INSTRUCTION = struct.Struct("=BBhi")  # opcode, registers, offset, immediate
@@ -43,9 +43,10 @@ def source_folder() -> Path:
 
 
 def join(source: Path, folder: Path | None = None) -> str:
-    """The program's text with the kit's own headers put in, each once, with #line markers.
+    """The program's text with its own headers put in, each once, with #line markers.
 
-    Kernel includes (<...>) stay. Raises InvalidInput for a header that is not there.
+    They lie beside who includes them, or are the kit's. Kernel includes (<...>) stay. Raises
+    InvalidInput for a header that is not there.
     """
     include = (folder or source_folder()) / "include"
     seen: set[str] = set()
@@ -61,31 +62,13 @@ def join(source: Path, folder: Path | None = None) -> str:
             if match:
                 if match[1] not in seen:
                     seen.add(match[1])
-                    yield from lines(include / match[1])
+                    beside = path.parent / match[1]
+                    yield from lines(beside if beside.is_file() else include / match[1])
                 yield f'#line {number + 1} "{path}"'
             else:
                 yield "" if line.startswith("#pragma once") else line
 
     return "\n".join(lines(source)) + "\n"
-
-
-@contextmanager
-def _captured_output() -> Iterator[list[str]]:
-    """clang writes its errors to descriptor 2, bcc some to 1: collect them for our own error."""
-    collected: list[str] = []
-    sys.stdout.flush()
-    with tempfile.TemporaryFile() as file:
-        kept = {fd: os.dup(fd) for fd in (1, 2)}
-        for fd in kept:
-            os.dup2(file.fileno(), fd)
-        try:
-            yield collected
-        finally:
-            for fd, original in kept.items():
-                os.dup2(original, fd)
-                os.close(original)
-            file.seek(0)
-            collected.append(file.read().decode(errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,57 +91,30 @@ class Module:
 
         Raises Unsupported (no bcc, no headers), CompileError with clang's words.
         """
-        os.environ["BCC_KERNEL_SOURCE"] = str(headers.find())
-        try:
-            import bcc
-
-            self._library: Any = bcc.lib
-        except (ImportError, OSError, AttributeError) as error:  # no package, no libbcc, a namesake
-            raise Unsupported(
-                "bcc",
-                "bcc's Python package is not importable",
-                remedy="apt-get install python3-bpfcc, and use the distribution's own python3",
-                detail=str(error),
-            ) from error
-        text = join(source)
         flags = ["-Wno-unused-function", *(f"-D{name}={value}" for name, value in defines.items())]
-        try:
-            with _captured_output() as output:
-                self._bpf: Any = bcc.BPF(text=text, cflags=flags)
-        except Exception as error:  # bcc raises nothing narrower
-            words = "".join(output)
-            first = next((line for line in words.splitlines() if "error:" in line), str(error))
-            raise CompileError(
-                f"cannot compile {source.name}: {first}",
-                remedy="see the compiler's output with --verbose",
-                detail=words,
-            ) from error
-        module = ct.c_void_p(self._bpf.module)
-        self._library.bpf_table_name.restype = ct.c_char_p
-        self.maps: dict[str, int] = {
-            name.decode(): self._library.bpf_table_fd(module, name)
-            for index in range(self._library.bpf_num_tables(module))
-            if (name := self._library.bpf_table_name(module, ct.c_size_t(index)))
-        }
+        compiled, descriptors = _compiled(source.name, {"text": join(source), "flags": flags})
+        self.maps: dict[str, int] = dict(zip(compiled["maps"], descriptors, strict=True))
+        self._their_maps: dict[str, int] = compiled["maps"]
+        self._functions: dict[str, str] = compiled["functions"]
 
     def function(self, name: str) -> Instructions:
         """One program of the module, by its C name. Raises InvalidInput where it has none such."""
-        start = self._library.bpf_function_start(self._bpf.module, name.encode())
-        size = self._library.bpf_function_size(self._bpf.module, name.encode())
-        if not start:
+        if name not in self._functions:
             raise InvalidInput(f"the source has no function {name}")
-        code = ct.string_at(start, size)
-        by_fd = {fd: map_name for map_name, fd in self.maps.items()}
+        theirs = bytes.fromhex(self._functions[name])
+        by_fd = {fd: map_name for map_name, fd in self._their_maps.items()}
         used = {
             by_fd[immediate]: immediate
-            for opcode, registers, _, immediate in _INSTRUCTION.iter_unpack(code)
+            for opcode, registers, _, immediate in _INSTRUCTION.iter_unpack(theirs)
             if opcode == _LOAD_IMM64 and registers >> 4 == _PSEUDO_MAP_FD
         }
-        return Instructions(name, code, used)
+        code = with_maps(Instructions(name, theirs, used), self.maps)
+        return Instructions(name, code, {each: self.maps[each] for each in used})
 
     def close(self) -> None:
-        """Free the module and bcc's descriptors of its maps."""
-        self._bpf.cleanup()
+        """Close the descriptors of bcc's maps."""
+        while self.maps:
+            os.close(self.maps.popitem()[1])
 
     def __enter__(self) -> Self:
         return self
@@ -170,6 +126,44 @@ class Module:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _compiled(name: str, request: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    """What clang.py answers to a request: functions and maps, with descriptors of the maps."""
+    here, there = socket.socketpair()
+    with here, there:
+        done = subprocess.run(
+            [sys.executable, "-m", clang.__name__, str(there.fileno())],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            pass_fds=[there.fileno()],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "BCC_KERNEL_SOURCE": str(headers.find()),
+            },
+            check=False,
+        )
+        if done.returncode == clang.NO_BCC:
+            raise Unsupported(
+                "bcc",
+                "bcc's Python package is not importable",
+                remedy="apt-get install python3-bpfcc, and use the distribution's own python3",
+                detail=done.stderr,
+            )
+        if done.returncode:
+            lines = done.stderr.splitlines()
+            first = next((line for line in lines if "error:" in line), lines[-1] if lines else "")
+            raise CompileError(
+                f"cannot compile {name}: {first or f'the compiler ended with {done.returncode}'}",
+                remedy="see the compiler's output with --verbose",
+                detail=done.stderr,
+            )
+        compiled: dict[str, Any] = json.loads(done.stdout)
+        _, descriptors, _, _ = socket.recv_fds(here, 16, len(compiled["maps"]))
+    return compiled, descriptors
 
 
 def with_maps(program: Instructions, replacements: Mapping[str, int]) -> bytes:
@@ -194,6 +188,7 @@ def load(
     *,
     maps: Mapping[str, int] | None = None,
     attach_type: int = 0,
+    attach_btf_id: int = 0,
     flags: int = 0,
 ) -> int:
     """Load a compiled program and return its descriptor; see libbpf.program_load for errors."""
@@ -202,5 +197,6 @@ def load(
         program_type,
         with_maps(program, maps or {}),
         attach_type=attach_type,
+        attach_btf_id=attach_btf_id,
         flags=flags,
     )

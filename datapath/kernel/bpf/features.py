@@ -10,14 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from datapath.kernel.bpf import libbpf
+from datapath.errors import Unsupported
+from datapath.kernel.bpf import libbpf, sockets
 from datapath.records import HookId
 
 _LOOPBACK: Final = 1
 _ATTACH_NETKIT_PRIMARY: Final = 54
 _FUNC_REDIRECT_PEER: Final = 155  # enum bpf_func_id
 _FUNC_XDP_GET_BUFF_LEN: Final = 188
-_MAP_SOCKHASH: Final = 18
 
 
 def _query_errno(attach_type: int) -> int:
@@ -36,6 +36,13 @@ def _tcx() -> bool:
 def _netkit() -> bool:
     # ENXIO: lo is no netkit device; a kernel without netkit does not know the attach type.
     return _query_errno(_ATTACH_NETKIT_PRIMARY) in (0, errno.ENXIO, errno.EACCES)
+
+
+def _cgroup2() -> bool:
+    try:
+        return sockets.cgroup_root().is_dir()
+    except Unsupported:
+        return False
 
 
 def _helper(program_type: int, function: int) -> bool:
@@ -100,7 +107,26 @@ SOCKMAP: Final = Feature(
     "4.18",
     "CONFIG_BPF_SYSCALL",
     "no mode sockmap",
-    lambda: _map_type(_MAP_SOCKHASH),
+    lambda: _map_type(libbpf.MAP_SOCKHASH),
+)
+CGROUP2: Final = Feature(
+    "cgroup2",
+    "a cgroup v2 hierarchy, mounted",
+    "4.10",
+    "CONFIG_CGROUP_BPF",
+    "no mode sockmap",
+    _cgroup2,
+)
+SOCKET_TRACEPOINTS: Final = Feature(
+    "socket_tracepoints",
+    "tracepoints after each socket's sends and reads",
+    "6.2",
+    "CONFIG_DEBUG_INFO_BTF",
+    "no mode sockmap",
+    lambda: (
+        sockets.tracepoint(sockets.SEND_TRACEPOINT) > 0
+        and sockets.tracepoint(sockets.RECEIVE_TRACEPOINT) > 0
+    ),
 )
 NETKIT: Final = Feature(
     "netkit", "netkit devices", "6.7", "CONFIG_NETKIT", "no mode netkit", _netkit
@@ -113,7 +139,10 @@ BTF: Final = Feature(
     "no tracing by the kernel's types",
     Path("/sys/kernel/btf/vmlinux").exists,
 )
-ALL: Final = (TCX, REDIRECT_PEER, DEVMAP, XDP_FRAGS, SOCKMAP, NETKIT, BTF)
+ALL: Final = (
+    *(TCX, REDIRECT_PEER, DEVMAP, XDP_FRAGS),
+    *(SOCKMAP, SOCKET_TRACEPOINTS, NETKIT, BTF),
+)
 
 
 @cache

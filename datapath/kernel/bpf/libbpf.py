@@ -19,10 +19,17 @@ from datapath.errors import KernelError, Unsupported, VerifierError
 # enum bpf_prog_type
 PROG_SCHED_CLS: Final = 3
 PROG_XDP: Final = 6
+PROG_SOCK_OPS: Final = 13
+PROG_SK_MSG: Final = 16
+PROG_TRACING: Final = 26
 
 # enum bpf_attach_type
+ATTACH_CGROUP_SOCK_OPS: Final = 3
+ATTACH_SK_MSG_VERDICT: Final = 7
+ATTACH_TRACE_RAW_TP: Final = 23
 ATTACH_XDP: Final = 37
 ATTACH_TCX_INGRESS: Final = 46
+ATTACH_NETKIT_PEER: Final = 55
 
 # enum bpf_map_type
 MAP_HASH: Final = 1
@@ -31,13 +38,16 @@ MAP_PERCPU_HASH: Final = 5
 MAP_PERCPU_ARRAY: Final = 6
 MAP_LRU_PERCPU_HASH: Final = 10
 MAP_DEVMAP: Final = 14
+MAP_SOCKHASH: Final = 18
 PER_CPU_MAPS: Final = frozenset({MAP_PERCPU_HASH, MAP_PERCPU_ARRAY, MAP_LRU_PERCPU_HASH})
 
 # enum bpf_link_type
 LINK_XDP: Final = 6
 LINK_TCX: Final = 11
 
+XDP_FLAGS_SKB_MODE: Final = 1 << 1
 XDP_FLAGS_DRV_MODE: Final = 1 << 2
+TCX_BEFORE: Final = 1 << 3  # BPF_F_BEFORE with no other named: the first of all
 PROG_FLAG_XDP_HAS_FRAGS: Final = 1 << 5
 TEST_RUN_XDP_LIVE_FRAMES: Final = 1 << 1
 LOG_SIZE: Final = 1 << 22  # a verifier log of a few thousand instructions fits
@@ -71,7 +81,7 @@ class MapInfo(ct.Structure):
 
 
 class ProgInfo(ct.Structure):
-    """struct bpf_prog_info up to run_cnt."""
+    """struct bpf_prog_info up to verified_insns (Linux 5.16; 0 before)."""
 
     _fields_ = (
         ("type", ct.c_uint32),
@@ -108,6 +118,10 @@ class ProgInfo(ct.Structure):
         ("prog_tags", ct.c_uint64),
         ("run_time_ns", ct.c_uint64),
         ("run_cnt", ct.c_uint64),
+        ("recursion_misses", ct.c_uint64),
+        ("verified_insns", ct.c_uint32),
+        ("attach_btf_obj_id", ct.c_uint32),
+        ("attach_btf_id", ct.c_uint32),
     )
 
 
@@ -216,15 +230,25 @@ def possible_cpus() -> int:
 
 
 def program_load(
-    name: str, program_type: int, instructions: bytes, *, attach_type: int = 0, flags: int = 0
+    name: str,
+    program_type: int,
+    instructions: bytes,
+    *,
+    attach_type: int = 0,
+    attach_btf_id: int = 0,
+    flags: int = 0,
 ) -> int:
     """Load a program and return its descriptor.
 
-    `instructions` is the kernel's own format (8 bytes each, map descriptors filled in).
+    `instructions` is the kernel's own format (8 bytes each, map descriptors filled in);
+    `attach_btf_id` says what a tracing program is to trace.
     Raises VerifierError with the whole log, KernelError where the kernel never got so far.
     """
     options = _ProgLoadOpts(
-        sz=ct.sizeof(_ProgLoadOpts), expected_attach_type=attach_type, prog_flags=flags
+        sz=ct.sizeof(_ProgLoadOpts),
+        expected_attach_type=attach_type,
+        prog_flags=flags,
+        attach_btf_id=attach_btf_id,
     )
     arguments = (
         program_type,

@@ -1,7 +1,6 @@
 """Links, addresses and neighbours by netlink (pyroute2).
 
 Every function acts in the network namespace of the calling thread; use netns.run_inside for others.
-pyroute2's IPRoute is opened for each call (0.2 ms) and closed with it.
 """
 
 from __future__ import annotations
@@ -19,15 +18,28 @@ from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNSID,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+)
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 
 from datapath.errors import AlreadyExists, KernelError, NotFound
 from datapath.kernel.net import sysctl
+from datapath.kernel.net.netlink import CREATE, DUMP, exchange, nested, request
 
 _IFF_UP = 1
 _IFA_F_NODAD = 0x02
-_ADDR_GEN_MODE_NONE = 1
-_AF_INET6 = 10
 _LOOPBACK = 1
+_NOT_ASSIGNED = 0xFFFFFFFF  # NETNSA_NSID_NOT_ASSIGNED
+_SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS: they are most of what the kernel says of a link
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ class Link:
 
 @contextmanager
 def netlink_for(operation: str) -> Iterator[Any]:
-    """A netlink socket whose errors come out as KernelError about `operation`."""
+    """pyroute2's socket for what it has calls for, its errors as KernelError about `operation`."""
     try:
         with IPRoute(ext_ack=True) as netlink:
             yield netlink
@@ -74,8 +86,8 @@ def _link(message: Any) -> Link:
 
 def all_links() -> list[Link]:
     """Every interface here."""
-    with netlink_for("listing interfaces") as netlink:
-        return [_link(message) for message in netlink.get_links()]
+    dump = request(ifinfmsg, RTM_GETLINK, DUMP, attributes={"IFLA_EXT_MASK": _SKIP_STATS})
+    return [_link(message) for message in exchange("listing interfaces", [dump])]
 
 
 def names() -> dict[int, str]:
@@ -85,14 +97,16 @@ def names() -> dict[int, str]:
 
 def find(name: str) -> Link | None:
     """The interface called `name`, None where there is none."""
+    wanted = {"IFLA_IFNAME": name, "IFLA_EXT_MASK": _SKIP_STATS}
     try:
-        with IPRoute() as netlink:
-            for message in netlink.link("get", ifname=name):
-                return _link(message)
-    except NetlinkError as error:
-        if error.code != errno.ENODEV:
-            raise KernelError(f"looking for {name}", error.code) from error
-    return None
+        (message,) = exchange(
+            f"looking for {name}", [request(ifinfmsg, RTM_GETLINK, attributes=wanted)]
+        )
+    except KernelError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return None
+    return _link(message)
 
 
 def get(name: str) -> Link:
@@ -105,16 +119,13 @@ def get(name: str) -> Link:
 
 def mark_loopback(alias: str) -> None:
     """Bring lo up and note on it whose namespace this is. Raises KernelError."""
-    with netlink_for("bringing lo up") as netlink:
-        netlink.link("set", index=_LOOPBACK, state="up", ifalias=alias)
+    exchange("bringing lo up", [_up(_LOOPBACK, True, {"IFLA_IFALIAS": alias})])
 
 
 def loopback_mark() -> str:
     """What was noted on lo, "" where nothing was. Raises KernelError."""
-    with netlink_for("reading lo") as netlink:
-        for message in netlink.link("get", index=_LOOPBACK):
-            return str(message.get_attr("IFLA_IFALIAS") or "")
-    return ""
+    (message,) = exchange("reading lo", [request(ifinfmsg, RTM_GETLINK, index=_LOOPBACK)])
+    return str(message.get_attr("IFLA_IFALIAS") or "")
 
 
 def index_of(name: str) -> int:
@@ -127,26 +138,57 @@ def index_of(name: str) -> int:
 
 def addresses(index: int) -> list[IPv4Interface | IPv6Interface]:
     """Addresses of an interface, in the order that the kernel lists them."""
-    with netlink_for("listing addresses") as netlink:
-        return [
-            ip_interface(
-                f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}"
-                f"/{message['prefixlen']}"
-            )
-            for message in netlink.get_addr(index=index)
-        ]
+    return [
+        ip_interface(
+            f"{message.get_attr('IFA_LOCAL') or message.get_attr('IFA_ADDRESS')}"
+            f"/{message['prefixlen']}"
+        )
+        for message in exchange(
+            "listing addresses", [request(ifaddrmsg, RTM_GETADDR, DUMP, index=index)]
+        )
+    ]
 
 
 def nsid(path: Path) -> int | None:
     """The id that this namespace gives the one `path` opens; None where it gave none yet."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        with netlink_for(f"asking for the id of {path}") as netlink:
-            answer = netlink.get_netnsid(fd=fd)
+        (answer,) = exchange(
+            f"asking for the id of {path}",
+            [request(nsidmsg, RTM_GETNSID, attributes={"NETNSA_FD": fd})],
+        )
     finally:
         os.close(fd)
-    value: int | None = answer["nsid"]
-    return None if value in (None, 0xFFFFFFFF) else value  # NETNSA_NSID_NOT_ASSIGNED
+    value: int = answer.get_attr("NETNSA_NSID")
+    return None if value == _NOT_ASSIGNED else value
+
+
+def _up(index: int, up: bool, attributes: Mapping[str, Any] | None = None) -> Any:
+    """A request to bring an interface up or down, and to set some attributes before."""
+    return request(
+        ifinfmsg,
+        RTM_NEWLINK,
+        index=index,
+        flags=_IFF_UP * up,
+        change=_IFF_UP,
+        attributes=attributes,
+    )
+
+
+def address_request(
+    command: int, index: int, address: IPv4Interface | IPv6Interface, flags: int = 0
+) -> Any:
+    """A request to add or remove an address."""
+    return request(
+        ifaddrmsg,
+        command,
+        CREATE if command == RTM_NEWADDR else 0,
+        family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
+        index=index,
+        prefixlen=address.network.prefixlen,
+        flags=flags,
+        attributes={"IFA_LOCAL": str(address.ip), "IFA_ADDRESS": str(address.ip)},
+    )
 
 
 def ipv6_enabled() -> bool:
@@ -172,18 +214,26 @@ def create_veth(
     The other end stays down. Raises AlreadyExists where one of the names is taken; KernelError, and
     then what was made until then stays (delete `ifname`).
     """
-    optional = {"mtu": mtu} if mtu else {}
+    optional = {"IFLA_MTU": mtu} if mtu else {}
     fd = os.open(peer_netns, os.O_RDONLY)
+    peer = {
+        "IFLA_IFNAME": peer_ifname,
+        "IFLA_ADDRESS": peer_mac,
+        "IFLA_NET_NS_FD": fd,
+        **optional,
+    }
+    kind = {"IFLA_INFO_KIND": "veth", "IFLA_INFO_DATA": nested({"VETH_INFO_PEER": nested(peer)})}
+    near = {
+        "IFLA_IFNAME": ifname,
+        "IFLA_ADDRESS": mac,
+        **optional,
+        "IFLA_LINKINFO": nested(kind),
+    }
     try:
-        with netlink_for(f"making veth {ifname} - {peer_ifname}") as netlink:
-            netlink.link(
-                "add",
-                ifname=ifname,
-                kind="veth",
-                address=mac,
-                peer={"ifname": peer_ifname, "address": peer_mac, "net_ns_fd": fd, **optional},
-                **optional,
-            )
+        exchange(
+            f"making veth {ifname} - {peer_ifname}",
+            [request(ifinfmsg, RTM_NEWLINK, CREATE, attributes=near)],
+        )
     except KernelError as error:
         if error.errno == errno.EEXIST:
             raise AlreadyExists(
@@ -192,23 +242,28 @@ def create_veth(
         raise
     finally:
         os.close(fd)
-    # Addresses of ours are unique by construction, and the datapath answers for them: an IPv6 one
-    # need not be tentative for a second or two.
-    setting = f"net/ipv6/conf/{ifname}/accept_dad"
-    if sysctl.read(setting) not in (None, "0"):
-        sysctl.write(setting, "0")
+    configure(ifname, addresses)
+
+
+def configure(ifname: str, addresses: Sequence[IPv4Interface | IPv6Interface]) -> None:
+    """Give an interface of ours its addresses and bring it up. Raises NotFound, KernelError."""
     index = index_of(ifname)
-    with netlink_for(f"configuring {ifname}") as netlink:
-        for address in addresses:
-            flags = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
-            netlink.addr(
-                "add",
-                index=index,
-                address=str(address.ip),
-                prefixlen=address.network.prefixlen,
-                **flags,
-            )
-        netlink.link("set", index=index, state="up")
+    try:
+        # They are unique by construction, the link-local one that the kernel would make too, and
+        # the datapath answers for them: none need be tentative for a second or two.
+        exchange(
+            f"giving {ifname} IPv6",
+            [
+                address_request(RTM_NEWADDR, index, address, _IFA_F_NODAD)
+                for address in addresses
+                if address.version == 6
+            ],
+        )
+    except KernelError as error:
+        if error.errno not in (errno.EACCES, errno.EOPNOTSUPP):
+            raise  # IPv6 is switched off there, or not in this kernel: it does without
+    settled = [address_request(RTM_NEWADDR, index, each) for each in addresses if each.version == 4]
+    exchange(f"configuring {ifname}", [*settled, _up(index, True)])
 
 
 def create_bridge(name: str, mac: str) -> None:
@@ -228,33 +283,23 @@ def enslave(name: str, master: str) -> None:
 
 
 def bring_up_silently(name: str) -> None:
-    """Bring a host end up without an IPv6 address: the host has no business on the segment.
+    """Bring a host end up without IPv6: the host has no business on the segment.
 
-    Raises NotFound, KernelError.
+    Switched off rather than left without an address: then the host's routing table has no multicast
+    route for it, and the kernel, which walks the whole table whenever an interface comes up or
+    goes, does so in no time. Raises NotFound, KernelError.
     """
     index = index_of(name)
-    with netlink_for(f"bringing {name} up") as netlink:
-        if ipv6_enabled():
-            netlink.link(
-                "set",
-                index=index,
-                IFLA_AF_SPEC={
-                    "attrs": [
-                        [
-                            "AF_INET6",
-                            {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE]]},
-                        ]
-                    ]
-                },
-            )
-        netlink.link("set", index=index, state="up")
+    setting = f"net/ipv6/conf/{name}/disable_ipv6"
+    if sysctl.read(setting) == "0":
+        sysctl.write(setting, "1")
+    exchange(f"bringing {name} up", [_up(index, True)])
 
 
 def set_up(name: str, up: bool) -> None:
     """Bring an interface up or down. Raises NotFound, KernelError."""
     index = index_of(name)
-    with netlink_for(f"bringing {name} {'up' if up else 'down'}") as netlink:
-        netlink.link("set", index=index, state="up" if up else "down")
+    exchange(f"bringing {name} {'up' if up else 'down'}", [_up(index, up)])
 
 
 def add_address(name: str, address: IPv4Interface | IPv6Interface) -> None:
@@ -262,10 +307,7 @@ def add_address(name: str, address: IPv4Interface | IPv6Interface) -> None:
     link = get(name)
     if address in addresses(link.index):
         return
-    with netlink_for(f"adding {address} to {name}") as netlink:
-        netlink.addr(
-            "add", index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen
-        )
+    exchange(f"adding {address} to {name}", [address_request(RTM_NEWADDR, link.index, address)])
 
 
 def remove_address(name: str, address: IPv4Interface | IPv6Interface) -> None:
@@ -273,10 +315,7 @@ def remove_address(name: str, address: IPv4Interface | IPv6Interface) -> None:
     link = find(name)
     if link is None or address not in addresses(link.index):
         return
-    with netlink_for(f"removing {address} from {name}") as netlink:
-        netlink.addr(
-            "del", index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen
-        )
+    exchange(f"removing {address} from {name}", [address_request(RTM_DELADDR, link.index, address)])
 
 
 def delete(name: str, mac: str) -> None:
@@ -287,12 +326,11 @@ def delete(name: str, mac: str) -> None:
     link = find(name)
     if link is None or link.mac != mac:
         return
-    with netlink_for(f"deleting {name}") as netlink:
-        try:
-            netlink.link("del", index=link.index)
-        except NetlinkError as error:
-            if error.code != errno.ENODEV:
-                raise
+    try:
+        exchange(f"deleting {name}", [request(ifinfmsg, RTM_DELLINK, index=link.index)])
+    except KernelError as error:
+        if error.errno != errno.ENODEV:
+            raise
 
 
 def delete_all(wanted: Mapping[str, str]) -> None:
@@ -304,11 +342,9 @@ def delete_all(wanted: Mapping[str, str]) -> None:
     there = [link for link in all_links() if wanted.get(link.name) == link.mac]
     if not there:
         return
-    group = secrets.randbits(31) | 1
-    with netlink_for("deleting interfaces") as netlink:
-        for link in there:
-            netlink.link("set", index=link.index, group=group)
-        netlink.link("del", group=group)
+    group = {"IFLA_GROUP": secrets.randbits(31) | 1}
+    grouped = [request(ifinfmsg, RTM_NEWLINK, index=link.index, attributes=group) for link in there]
+    exchange("deleting interfaces", [*grouped, request(ifinfmsg, RTM_DELLINK, attributes=group)])
 
 
 def neighbour(name: str, address: str) -> str | None:

@@ -12,6 +12,8 @@ import errno
 import fcntl
 import os
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ FOLDER: Final = Path("/run/netns")
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
+_SO_NETNS_COOKIE = 71
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000
 _MNT_DETACH = 2
 
@@ -151,6 +154,33 @@ def run_inside(path: Path, work: Callable[[], T]) -> T:
             _call(f"entering namespace {path}", "setns", fd, _CLONE_NEWNET)
         finally:
             os.close(fd)
+        return work()
+
+    return _in_thread(enter)
+
+
+def cookie(path: Path) -> int:
+    """What BPF programs know the namespace by, and no other ever has: 64 bits (Linux 5.14).
+
+    Raises KernelError.
+    """
+
+    def ask() -> int:
+        with socket.socket(socket.AF_UNIX) as any_socket:
+            raw = any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        return int.from_bytes(raw, sys.byteorder)
+
+    return run_inside(path, ask)
+
+
+def scratch(work: Callable[[], T]) -> T:
+    """Run `work` in a namespace of its own, which goes with all that it made: for trying things.
+
+    Raises KernelError, and whatever `work` raises.
+    """
+
+    def enter() -> T:
+        _call("making a namespace to try in", "unshare", _CLONE_NEWNET)
         return work()
 
     return _in_thread(enter)

@@ -274,7 +274,7 @@ def _route(message: Any, names: dict[int, str]) -> RouteRow:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What the kernel's route lookup says. `refused` is "", "no route", "unreachable", "prohibit" or
+    """What the kernel's route lookup says. `refused`: "", "no route", "unreachable", "prohibit" or
     "blackhole"; with one of these the rest is empty.
     """
 

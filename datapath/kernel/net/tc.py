@@ -1,4 +1,4 @@
-"""tc: the clsact qdisc, and the kit's one filter at its ingress.
+"""tc: the clsact qdisc, the kit's one filter at its ingress, and a queue at an interface's root.
 
 The filter sits at a fixed place, so that adding it again is noticed and replacing it is one step.
 It is known as the kit's by its name, so nobody else's is ever replaced or removed. Functions act in
@@ -15,12 +15,18 @@ from typing import Any, Final
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_ECHO, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTM_GETQDISC, TC_H_CLSACT
+from pyroute2.netlink.rtnl import (
+    RTM_GETQDISC,
+    RTM_NEWQDISC,
+    TC_H_CLSACT,
+    TC_H_ROOT,
+)
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from datapath.errors import AlreadyExists
 from datapath.kernel.bpf.links import program_info
 from datapath.kernel.net import links
+from datapath.kernel.net.netlink import CREATE, exchange, request
 
 # Lower numbers run first: those that people choose come before, those that tc chooses (from 49152
 # down) after. Nobody else is expected at this one.
@@ -138,6 +144,19 @@ def remove_ingress_filter(ifname: str) -> None:
         if not any(map(_info, _filters(netlink, index, _INGRESS))):
             return
         netlink.tc("del-filter", index=index, handle=HANDLE, parent=_INGRESS, info=_INFO)
+
+
+def add_queue(ifname: str) -> None:
+    """Make a pfifo the root qdisc of an interface that has none. Raises NotFound, KernelError."""
+    wanted = request(
+        tcmsg,
+        RTM_NEWQDISC,
+        CREATE,
+        index=links.index_of(ifname),
+        parent=TC_H_ROOT,
+        attributes={"TCA_KIND": "pfifo"},
+    )
+    exchange(f"adding a queue to {ifname}", [wanted])
 
 
 def ingress_filter(ifname: str) -> FilterInfo | None:
