@@ -1,35 +1,25 @@
-"""compare: forwarding modes measured side by side."""
+"""compare: forwarding modes measured side by side, again, or set beside an earlier run."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
-from cli import options, output
-from datapath.errors import InvalidInput
+from cli import options
+from cli.comparison import View
+from cli.progress import Live
+from datapath.errors import EbpfnetError, InvalidInput
 
 if TYPE_CHECKING:
-    from click._termui_impl import ProgressBar
+    from datapath.compare import Experiment, Report
 
-    from datapath.compare import Ratio, Report, Result
-
-_HEADINGS: Final = {
-    "workload": "workload",
-    "mode": "mode",
-    "median": "median",
-    "unit": "unit",
-    "interval": "95 % interval",
-    "to_bridge": "of bridge",
-    "to_veth": "of veth",
-}
+_YAML: Final = (".yaml", ".yml")
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
 def _complete_mode(
@@ -37,9 +27,19 @@ def _complete_mode(
 ) -> list[CompletionItem]:
     from datapath import modes
 
-    known = [mode.name for mode in (*modes.BASELINES, *modes.EBPF)]
+    names = [*(mode.name for mode in (*modes.BASELINES, *modes.EBPF)), *modes.ALIASES]
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
+
+
+def _complete_workload(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from datapath.compare.workloads import ALL
+
+    before, comma, last = incomplete.rpartition(",")
     return [
-        CompletionItem(name) for name in (*known, *modes.ALIASES) if name.startswith(incomplete)
+        CompletionItem(f"{before}{comma}{each.name}") for each in ALL if each.name.startswith(last)
     ]
 
 
@@ -47,33 +47,56 @@ def _complete_mode(
     epilog="""\b
 Examples:
   ebpfnet compare                                a veth pair, a bridge and eBPF
-  ebpfnet compare bridge routed tc ebpf xdp      each of them, in turn
-  ebpfnet compare --workload ns_per_packet       what forwarding alone costs
-  ebpfnet compare --rounds 20 --json run.json    narrower intervals, all samples kept
+  ebpfnet compare bridge routed tc:clsact xdp    each of them, in turn
+  ebpfnet compare --workload ns_per_packet,tcp_crr
+  ebpfnet compare --mode mine=prog.c:handle      your own program beside them
+  ebpfnet compare --json run.json --report run.html    every sample, and a page to show
+  ebpfnet compare --example > mine.yaml; ebpfnet compare mine.yaml --json run.json
+  ebpfnet compare --resume run.json              go on after ctrl-C
+  ebpfnet compare --repeat run.json              measure it again: which verdicts hold?
+  ebpfnet compare --check xdp                    against itself: is this machine quiet enough?
+  ebpfnet compare --from a.json b.json           two kernels or machines side by side
 """
 )
-@click.argument("modes", nargs=-1, metavar="[MODE]...", shell_complete=_complete_mode)
+@click.argument("names", nargs=-1, metavar="[MODE]...|[FILE.yaml]", shell_complete=_complete_mode)
+@click.option(
+    "--mode",
+    "own",
+    multiple=True,
+    metavar="NAME=FILE.c:FUNCTION",
+    help="A mode of your own beside them (see bpf/example.c); may be given again.",
+)
 @click.option(
     "--workload",
     "workloads",
+    multiple=True,
     metavar="W,...",
-    help="What to measure: ns_per_packet, tcp_stream (iperf3), tcp_rr (sockperf).  [default: all]",
+    shell_complete=_complete_workload,
+    help="What to measure; see --list.  [default: ns_per_packet,tcp_stream,tcp_rr]",
+)
+@click.option(
+    "--precision",
+    type=click.FloatRange(0.1, 100),
+    metavar="P",
+    help="Go on until every ratio is known to +-P percent.  [default: 5]",
+)
+@click.option(
+    "--max-time",
+    type=click.FloatRange(1),
+    metavar="S",
+    help="But no longer than S seconds.  [default: 60, more for more than 9 cells]",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(1, 1000),
-    default=5,
-    show_default=True,
     metavar="N",
-    help="How often each mode is measured.",
+    help="Measure each mode N times, however long that takes.",
 )
 @click.option(
     "--seconds",
     type=click.IntRange(1, 60),
-    default=1,
-    show_default=True,
     metavar="S",
-    help="How long iperf3 and sockperf run each time.",
+    help="How long iperf3 and sockperf run each time.  [default: 1]",
 )
 @click.option(
     "--cpu",
@@ -82,133 +105,281 @@ Examples:
     help="Where everything runs.  [default: the first that is allowed]",
 )
 @click.option(
-    "--json",
-    "file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write the whole report there: environment, samples, intervals.",
+    "--seed",
+    type=click.IntRange(0, (1 << 32) - 1),
+    metavar="N",
+    help="Of the modes' order and the intervals.  [default: a fresh one, stated]",
 )
+@click.option("--details", is_flag=True, help="Percentiles and costs of parts in the table, too.")
+@click.option("--json", "file", type=_FILE, metavar="FILE", help="Write the whole report there.")
+@click.option("--report", "page", type=_FILE, metavar="FILE.html", help="And as a page to show.")
+@click.option("--plot", type=_FILE, metavar="FILE.png|svg", help="And as a figure for a paper.")
+@click.option("--check", is_flag=True, help="One mode against itself: the noise of this machine.")
+@click.option("--repeat", type=_FILE, metavar="RUN.json", help="Run that again; what still holds?")
+@click.option("--resume", type=_FILE, metavar="RUN.json", help="Go on with what was interrupted.")
+@click.option(
+    "--from",
+    "earlier",
+    type=_FILE,
+    metavar="A.json [B.json]",
+    help="Measure nothing: show that run, or two side by side.",
+)
+@click.option("--list", "listing", is_flag=True, help="Which modes and workloads there are here.")
+@click.option("--example", is_flag=True, help="Print an experiment file, with comments.")
 @options.output
 @options.verbose
 def compare(
-    modes: tuple[str, ...],
-    workloads: str | None,
-    rounds: int,
-    seconds: int,
-    cpu: int | None,
-    file: Path | None,
+    names: tuple[str, ...],
     form: str,
+    details: bool,
+    file: Path | None,
+    page: Path | None,
+    plot: Path | None,
+    check: bool,
+    repeat: Path | None,
+    resume: Path | None,
+    earlier: Path | None,
+    listing: bool,
+    example: bool,
+    **declared: Any,
 ) -> None:
     """Measure forwarding modes side by side, on the same two endpoints.
 
-    MODE is veth, bridge, routed, tc, tc-peer (also called ebpf) or xdp; by default veth, bridge and
-    ebpf. They are built, measured and taken down in turn, round after round, on one CPU; settings
-    that change the result are set alike for all, stated, and put back.
+    MODE is one of `ebpfnet compare --list`, with options behind a colon; by default veth, bridge
+    and ebpf. They are built, measured and taken down in turn, in an order that is left to chance,
+    round after round, on one CPU; settings that change the result are set alike for all, stated,
+    and put back. Interrupted, it shows what there is.
     """
+    if len([each for each in (check, repeat, resume, earlier, listing, example) if each]) > 1:
+        raise click.UsageError(
+            "--check, --repeat, --resume, --from, --list and --example exclude each other"
+        )
+    view, outputs = View(form, details), _Outputs(file, page, plot)
+    if example:
+        from datapath.compare import files
+
+        click.echo(files.EXAMPLE.read_text(), nl=False)
+        return
+    if earlier:
+        _show(earlier, names, view, outputs)
+        return
     options.require_privileges()
-    from datapath.compare import Effort, Experiment, run
-    from datapath.compare.experiment import DEFAULT_MODES
-    from datapath.compare.workloads import ALL
-
-    names = [each.name for each in ALL] if workloads is None else workloads.split(",")
-    experiment = Experiment(
-        modes=modes or DEFAULT_MODES,
-        workloads=tuple(name.strip() for name in names),
-        rounds=rounds,
-        cpu=cpu,
-        effort=Effort(seconds=seconds),
-    )
-    if file:
-        _check_writable(file)
-    with _progress() as progress:
-        report = run(experiment, progress)
-    _state(report.environment)
-    if file:
-        _write(file, json.dumps(report.document(), indent=2) + "\n")
-    if form != "table":
-        output.document(form, report.document())
-        return
-    output.rows("table", [_row(report, result) for result in report.results], _HEADINGS)
-    if summary := report.summary():
-        click.echo(f"\n{summary}")
+    if listing:
+        _list(view)
+    elif resume:
+        _go_on(resume, names, declared, view, outputs)
+    elif repeat:
+        _again(repeat, names, declared, view, outputs)
+    else:
+        _begin(names, declared, check, view, outputs)
 
 
-def _state(environment: Mapping[str, Any]) -> None:
-    cpu = environment["measured_on_cpu"]
-    click.echo(f"measured on CPU {cpu}, with these alike for every mode, and put back:", err=True)
-    for name, value in environment["knobs"].items():
-        click.echo(f"  {name}: {value}", err=True)
-    click.echo(err=True)
+@dataclass(frozen=True)
+class _Outputs:
+    """Files to write, None where they are not asked for."""
+
+    json: Path | None
+    page: Path | None
+    plot: Path | None
+
+    def check(self) -> None:
+        """Raises EbpfnetError for what could not be written after the measuring."""
+        from datapath.compare import files
+
+        for path in (self.json, self.page, self.plot):
+            if path:
+                files.check_writable(path)
+        if self.plot:
+            from datapath.compare import plot
+
+            plot.require(self.plot)
+
+    def keep(self, report: Report) -> None:
+        """What there is after a round."""
+        from datapath.compare import files
+
+        if self.json:
+            files.save(files.partial(self.json), report)
+
+    def write(self, report: Report) -> None:
+        from datapath.compare import files
+
+        if self.json:
+            files.save(self.json, report)
+            files.partial(self.json).unlink(missing_ok=True)
+        if self.page:
+            from datapath.compare import html
+
+            files.write(self.page, html.render(report))
+        if self.plot:
+            from datapath.compare import plot
+
+            plot.draw(report, self.plot)
 
 
-def _row(report: Report, result: Result) -> dict[str, str]:
-    several = len(result.samples) > 1
-    cell = result.mode, result.workload
-    return {
-        "workload": f"{result.workload} {result.detail}".strip(),
-        "mode": result.mode,
-        "median": _digits(result.median),
-        "unit": result.unit,
-        "interval": f"{_digits(result.low)} to {_digits(result.high)}" if several else "",
-        "to_bridge": _quotient(report.ratio(*cell, "bridge", result.detail), several),
-        "to_veth": _quotient(report.ratio(*cell, "veth", result.detail), several),
+def _list(view: View) -> None:
+    from datapath import modes
+    from datapath.compare import workloads
+
+    found = {
+        kind: [
+            {"name": each.name, "available": each.available, "reason": each.reason}
+            for each in listed
+        ]
+        for kind, listed in (("modes", modes.available()), ("workloads", workloads.available()))
     }
+    view.available(found)
 
 
-def _digits(value: float) -> str:
-    """Three or four digits that count."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+def _show(first: Path, others: tuple[str, ...], view: View, outputs: _Outputs) -> None:
+    from datapath.compare import files
+    from datapath.compare.sides import side_by_side
+
+    if len(others) > 1:
+        raise click.UsageError("--from sets two runs side by side, no more")
+    report = files.load_report(first)
+    if others:
+        second = Path(others[0])
+        sides = side_by_side(report, files.load_report(second))
+        view.sides((str(first), str(second)), sides)
+    else:
+        outputs.check()
+        outputs.write(report)
+        view.report(report)
 
 
-def _quotient(ratio: Ratio | None, several: bool) -> str:
-    if ratio is None:
-        return ""
-    interval = f" ({ratio.low:.2f} to {ratio.high:.2f})" if several else ""
-    return f"{ratio.ratio:.2f}{interval}"
+def _begin(
+    names: tuple[str, ...], declared: dict[str, Any], check: bool, view: View, outputs: _Outputs
+) -> None:
+    from datapath import modes
+    from datapath.compare import Experiment, files
+
+    if [name for name in names if name.endswith(_YAML)]:
+        if len(names) > 1:
+            raise click.UsageError("an experiment file stands alone: it names the modes")
+        experiment = files.load_experiment(Path(names[0]))
+    elif names:
+        experiment = Experiment(modes=names)
+    else:
+        experiment = Experiment(modes=(modes.DEFAULT,)) if check else Experiment()
+    experiment = _with(replace(experiment, check=check or experiment.check), declared)
+    report = _run(experiment, view, outputs)
+    view.report(report)
+    if experiment.check:
+        _judge(report)
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on stderr with what is being measured; on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, doing: None
-        return
-    bar: ProgressBar[str] = click.progressbar(
-        length=1, file=sys.stderr, item_show_func=lambda doing: doing
-    )
-    with bar:
+def _again(
+    repeat: Path, names: tuple[str, ...], declared: dict[str, Any], view: View, outputs: _Outputs
+) -> None:
+    from datapath.compare import files, repeating
+    from datapath.compare.environment import differences
 
-        def show(done: int, total: int, doing: str) -> None:
-            bar.length, bar.current_item = total, doing
-            bar.make_step(done - bar.pos)
-            bar.render_progress()
-
-        yield show
-
-
-def _target(file: Path) -> Path | None:
-    """The regular file to put in place of what is there; None for a device or pipe."""
-    return None if file.exists() and not file.is_file() else file.resolve()
-
-
-def _check_writable(file: Path) -> None:
-    """Raises InvalidInput: better before the measuring than after it."""
-    target = _target(file)
-    if not os.access(target.parent if target else file, os.W_OK):
-        raise InvalidInput(
-            f"cannot write {file}", remedy="give --json a file in a folder that can be written"
+    if names:
+        raise click.UsageError("--repeat takes the modes from the file")
+    before, experiment = files.load_to_repeat(repeat)
+    report = _run(_with(experiment, declared), view, outputs)
+    held = repeating.held(before, report)
+    view.repeated(report, held)
+    view.differences(differences(before.environment, report.environment))
+    lost = [each for each in held if each.holds != "yes"]
+    if lost:
+        raise EbpfnetError(
+            f"{len(lost)} of {len(held)} verdicts do not hold",
+            remedy="see which, and whether this machine is quiet: ebpfnet compare --check",
         )
 
 
-def _write(file: Path, text: str) -> None:
-    """All of it or nothing: whoever reads the file meanwhile sees the old one."""
-    target = _target(file)
-    if target is None:
-        file.write_text(text)
-        return
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+def _go_on(
+    resume: Path, names: tuple[str, ...], declared: dict[str, Any], view: View, outputs: _Outputs
+) -> None:
+    from datapath.compare import files
+
+    if names or [each for each in declared.values() if each not in (None, ())]:
+        raise click.UsageError("--resume takes the experiment from the file")
+    begun = files.partial(resume)
+    if not begun.exists():
+        raise InvalidInput(
+            f"there is nothing to go on with: no {begun}", remedy="name the file that --json named"
+        )
+    report, experiment = files.load_to_repeat(begun)
+    outputs = replace(outputs, json=outputs.json or resume)
+    view.report(_run(experiment, view, outputs, report))
+    begun.unlink(missing_ok=True)
+
+
+def _with(experiment: Experiment, declared: dict[str, Any]) -> Experiment:
+    """The experiment with what the command line says otherwise."""
+    from datapath.compare.experiment import placed
+
+    changes = {
+        name: declared[name]
+        for name in ("precision", "max_time", "rounds", "cpu", "seed")
+        if declared[name] is not None
+    }
+    if declared["seconds"] is not None:
+        changes["effort"] = replace(experiment.effort, seconds=declared["seconds"])
+    if declared["workloads"]:
+        changes["workloads"] = tuple(name for text in declared["workloads"] for name in split(text))
+    named = (*experiment.modes, *declared["own"])
+    return replace(experiment, modes=tuple(placed(each, Path.cwd()) for each in named), **changes)
+
+
+def split(text: str) -> list[str]:
+    """Workloads in a list with commas; such behind a colon part a workload's options.
+
+    `ns_per_packet:size=64,flows=9,tcp_rr` is two.
+    """
+    from datapath.compare.workloads import ALL
+
+    known = {each.name for each in ALL}
+    found: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        if found and ":" in found[-1] and part.partition(":")[0] not in known:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
+
+
+def _run(
+    experiment: Experiment, view: View, outputs: _Outputs, begun: Report | None = None
+) -> Report:
+    """Measure, and write what is to be written; interrupted, show what there is."""
+    from datapath.compare import run
+
+    outputs.check()
+    live = Live(lambda report: view.table(report, sys.stderr), outputs.keep)
     try:
-        partial.write_text(text)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+        with live:
+            report = run(experiment, live, begun)
+    except (KeyboardInterrupt, EbpfnetError):
+        if live.report:
+            view.report(live.report)
+            if outputs.json:
+                click.echo(f"go on by: ebpfnet compare --resume {outputs.json}", err=True)
+        raise
+    outputs.write(report)
+    return report
+
+
+def _judge(report: Report) -> None:
+    """Raises EbpfnetError where a mode differs from itself, or nothing can be said of that."""
+    from datapath.compare.report import NO_DIFFERENCE
+
+    causes = "; ".join(report.environment["noise"]["causes"]) or "nothing that was seen"
+    if report.rounds == 1:
+        raise EbpfnetError(
+            "the check shows nothing: a single round has no interval", remedy="give it more time"
+        )
+    if wrong := [each for each in report.verdicts if each.verdict != NO_DIFFERENCE]:
+        raise EbpfnetError(
+            f"the check failed: {'; '.join(each.sentence for each in wrong)}",
+            remedy=f"what may have disturbed: {causes}",
+        )
+    widest = max(report.verdicts, key=lambda verdict: verdict.high)
+    click.echo(
+        "the check passed: no difference between a mode and itself, and none would be shown "
+        f"of {widest.workload} that is within {widest.low:.2f} to {widest.high:.2f}",
+        err=True,
+    )

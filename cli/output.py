@@ -27,22 +27,24 @@ def rows(
         if empty:
             click.echo(empty, err=True)
         return
-    columns = headings or {key: key for key in records[0]}
+    click.echo(table(records, headings or {key: key for key in records[0]}))
+
+
+def table(records: Sequence[Mapping[str, Any]], headings: Mapping[str, str]) -> str:
+    """Records as a table; `headings` as for `rows`."""
     from tabulate import tabulate
 
     # Numbers are those of the records: a namespace may well be called 1e5.
     numeric = [
         all(isinstance(record.get(key), int | float | None) for record in records)
-        for key in columns
+        for key in headings
     ]
-    click.echo(
-        tabulate(
-            [[_cell(record.get(key)) for key in columns] for record in records],
-            headers=list(columns.values()),
-            tablefmt="plain",
-            disable_numparse=True,
-            colalign=["right" if is_number else "left" for is_number in numeric],
-        )
+    return tabulate(
+        [[_cell(record.get(key)) for key in headings] for record in records],
+        headers=list(headings.values()),
+        tablefmt="plain",
+        disable_numparse=True,
+        colalign=["right" if is_number else "left" for is_number in numeric],
     )
 
 

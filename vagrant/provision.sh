@@ -5,9 +5,10 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-Usage: provision.sh [--dev] [--link] [--venv DIR]
+Usage: provision.sh [--dev | --vm] [--link] [--venv DIR]
 
   --dev       install what the tests and the linters need as well
+  --vm        and what tests on other kernels need: an emulator, and kernels under /var/cache
   --link      put ebpfnet on everyone's PATH, as /usr/local/bin/ebpfnet
   --venv DIR  where the virtual environment goes (default: .venv in the checkout)
 END
@@ -36,6 +37,7 @@ link=
 while (($#)); do
   case $1 in
     --dev) flavour=dev ;;
+    --vm) flavour=vm ;;
     --link) link=/usr/local/bin/ebpfnet ;;
     --venv)
       venv=$(realpath -m -- "${2:?--venv needs a folder}")
@@ -86,9 +88,15 @@ need_tools \
   ip iproute2 ping iputils-ping ethtool ethtool modprobe kmod sysctl procps \
   iperf3 iperf3 sockperf sockperf tcpdump tcpdump nft nftables iptables iptables \
   bpftool "bpftool|linux-tools-$kernel|linux-tools-generic"
-if [[ $flavour == dev ]]; then
-  need_tools arping arping brctl bridge-utils shellcheck shellcheck
+if [[ $flavour != user ]]; then
+  need_tools arping arping brctl bridge-utils shellcheck shellcheck \
+    chromium 'chromium|chromium-browser'
   [[ ! $anew ]] || need_tools vagrant 'vagrant|'
+fi
+if [[ $flavour == vm ]]; then
+  need_tools qemu-system-x86_64 qemu-system-x86
+  # Any other busybox is not static, as that of an initramfs has to be.
+  dpkg-query --show busybox-static >/dev/null 2>&1 || needs+=(busybox-static)
 fi
 
 for module in bcc ensurepip; do
@@ -147,7 +155,15 @@ if [[ $anew ]]; then
   quietly "$venv/bin/python" -m pip install --quiet --editable "$root$extra" ||
     fail "pip install failed, see above"
   quietly "$venv/bin/python" -c 'import bcc' || fail "bcc is installed but cannot be imported"
-  fingerprint | tee "$stamp" >"$venv/provisioned-user" # who has dev has user as well
+  for each in user dev vm; do # which has what those before it have
+    fingerprint >"$venv/provisioned-$each"
+    [[ $each != "$flavour" ]] || break
+  done
+fi
+
+if [[ $flavour == vm ]]; then
+  say "looking for the kernels to test on"
+  env -C "$root" "$venv/bin/python" -m tests.vm.kernels || fail "no kernels: is the network up?"
 fi
 
 if [[ $(stat -f -c %T /sys/fs/bpf 2>/dev/null) != bpf_fs ]]; then

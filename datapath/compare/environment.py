@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 from datapath.compare.lab import Lab
 from datapath.compare.processes import Tool
+from datapath.kernel.bpf import compiler
 from datapath.kernel.net import ethtool, netns, sysctl
 from datapath.modes.base import EbpfMode
 from datapath.steps.interfaces import HOST_NETNS
@@ -29,7 +32,21 @@ OFFLOADS: Final = (
     "tx-generic-segmentation",
     "tx-vlan-hw-insert",
 )
+# What says where and with what a run was; the rest tells how it went.
+_IDENTITY: Final = (
+    *("kernel", "architecture", "distribution", "cpu", "cpus", "measured_on_cpu", "governor"),
+    *("bpf_jit", "versions", "sources", "modes", "offloads"),
+)
 _VERSION = re.compile(r"\d+(\.\d+)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that two environments do not have in common; None where one has it not."""
+
+    name: str
+    first: object
+    second: object
 
 
 def machine(cpu: int, tools: Iterable[Tool]) -> dict[str, Any]:
@@ -53,13 +70,42 @@ def machine(cpu: int, tools: Iterable[Tool]) -> dict[str, Any]:
     }
 
 
-def mode(lab: Lab) -> dict[str, str | None]:
-    """What a name in the report stands for, and where an eBPF mode's programs sit."""
+def sources(programs: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of every C source of the kit and of users' own programs."""
+    folder = compiler.source_folder()
+    files = {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*.[ch]"))}
+    files |= {str(file): file for file in programs}
+    return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """Where two environments differ in what may make a difference."""
+    one, other = ({key: each.get(key) for key in _IDENTITY} for each in (first, second))
+    before, after = dict(_leaves(one)), dict(_leaves(other))
+    return tuple(
+        Difference(name, before.get(name), after.get(name))
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
+    )
+
+
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Every single value in nested mappings, by its dotted name."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def mode(lab: Lab) -> dict[str, Any]:
+    """What a name in the report stands for, where an eBPF mode's programs sit, a packet's path."""
     ebpf = isinstance(lab.mode, EbpfMode)
     return {
         "name": lab.mode.name,
         "summary": lab.mode.summary,
         "hook": lab.network.hook.name.lower() if ebpf else None,
+        "path": [asdict(station) for station in lab.mode.path],
     }
 
 

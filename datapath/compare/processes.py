@@ -6,20 +6,23 @@ dies: nobody who is killed leaves a server behind. Start them from a thread that
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Literal
 
 from datapath.errors import EbpfnetError, Unsupported
 from datapath.kernel.net import netns
 
 _READY = 5.0  # seconds that a server has to listen
-_LISTEN: Final = "0A"  # TCP_LISTEN in /proc/net/tcp
+# What /proc/net/tcp and udp call a socket that waits for anybody: TCP_LISTEN, TCP_CLOSE.
+_WAITING: Final = {"tcp": "0A", "udp": "07"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,11 @@ class Tool:
 
     command: str
     package: str
+
+    @property
+    def installed(self) -> bool:
+        """Whether it is on the PATH."""
+        return shutil.which(self.command) is not None
 
     def unsupported(self) -> Unsupported:
         """The error for a machine that has not got it."""
@@ -67,10 +75,17 @@ def run(path: Path, arguments: Sequence[str], *, timeout: float) -> str:
 
 
 @contextmanager
-def server(path: Path, arguments: Sequence[str], port: int) -> Iterator[None]:
-    """A tool that listens on a TCP port over IPv4, from when it does until the block ends.
+def server(
+    path: Path,
+    arguments: Sequence[str],
+    port: int,
+    protocol: Literal["tcp", "udp"] = "tcp",
+    cpus: Collection[int] = (),
+) -> Iterator[None]:
+    """A tool that listens on a port over IPv4, from when it does until the block ends.
 
-    Raises EbpfnetError where it ends early or never listens.
+    It runs where this thread does, or on `cpus`. Raises EbpfnetError where it ends early, never
+    listens, or may not run there.
     """
     tool = arguments[0]
     with tempfile.TemporaryFile() as output:
@@ -78,8 +93,10 @@ def server(path: Path, arguments: Sequence[str], port: int) -> Iterator[None]:
             _inside(path, arguments), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
         try:
+            if cpus:
+                _move(process, cpus)
             deadline = time.monotonic() + _READY
-            while not netns.run_inside(path, lambda: _listening(port)):
+            while not netns.run_inside(path, lambda: _listening(port, protocol)):
                 if (code := process.poll()) is not None:
                     raise _failure(tool, code, _content(output))
                 if time.monotonic() > deadline:
@@ -93,10 +110,19 @@ def server(path: Path, arguments: Sequence[str], port: int) -> Iterator[None]:
             process.wait()
 
 
-def _listening(port: int) -> bool:
-    lines = Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]
+def _move(process: subprocess.Popen[bytes], cpus: Collection[int]) -> None:
+    try:
+        os.sched_setaffinity(process.pid, cpus)
+    except OSError as error:
+        raise Unsupported(
+            "a second CPU", "this process may run on one CPU alone", remedy="choose cpus=1"
+        ) from error
+
+
+def _listening(port: int, protocol: str) -> bool:
+    lines = Path("/proc/thread-self/net", protocol).read_text().splitlines()[1:]
     return any(
-        local.endswith(f":{port:04X}") and state == _LISTEN
+        local.endswith(f":{port:04X}") and state == _WAITING[protocol]
         for _, local, _, state, *_ in map(str.split, lines)
     )
 

@@ -82,10 +82,8 @@ def _macvlans(world: World, at: Port) -> Iterator[Port]:
         if parent:
             node = at.node if link.peer_nsid is None else world.host
             yield Port(node, parent.ifname)
-    for node in world.nodes.values():
-        for row in node.links.values():
-            if row.kind != "macvlan" or row.peer_ifindex != link.ifindex:
-                continue
+    for node, row in world.macvlans:
+        if row.peer_ifindex == link.ifindex:
             same = node is at.node and row.peer_nsid is None
             if same or (at.node is world.host and row.peer_nsid is not None):
                 yield Port(node, row.ifname)

@@ -151,6 +151,16 @@ class World:
             for endpoint in network.endpoints()
         }
 
+    @cached_property
+    def macvlans(self) -> list[tuple[Node, LinkRow]]:
+        """All there are, in every namespace."""
+        return [
+            (node, row)
+            for node in self.nodes.values()
+            for row in node.links.values()
+            if row.kind == "macvlan"
+        ]
+
     def peer(self, port: Port) -> Port | None:
         """The other end of a veth; None for what has none, or none that can be reached."""
         link = port.link

@@ -3,6 +3,7 @@
 That nothing is left is for the fixture `leaves_nothing_behind` to judge, after every test here.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -32,11 +33,19 @@ from tests.support.crash import Launcher
 LITTLE = Effort(packets=20_000)
 BRIDGE_NF = "net/bridge/bridge-nf-call-iptables"
 RESULT_KEYS = {"mode", "workload", "detail", "unit", "median", "low", "high", "samples"}
-RESULT_KEYS |= {"sent", "arrived"}
+RESULT_KEYS |= {"sent", "arrived", "lossy"}
 
 
 def measured(*modes: str, workload: str = "ns_per_packet", rounds: int = 1) -> Report:
     return run(Experiment(modes, (workload,), rounds, effort=LITTLE))
+
+
+def declared(folder: Path, *lines: str) -> str:
+    """An experiment file of ns_per_packet with little effort."""
+    path = folder / "experiment.yaml"
+    effort = "effort: {packets: 20000}"
+    path.write_text("\n".join(["workloads: ns_per_packet", effort, *lines]))
+    return str(path)
 
 
 @dataclass(frozen=True)
@@ -89,10 +98,12 @@ def launcher() -> Iterator[Launcher]:
 
 def test_a_run_reports_every_mode_and_round_as_json(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
-    hosts.ebpfnet("compare", "--workload", "ns_per_packet", "--rounds", "2", "--json", str(file))
+    experiment = declared(tmp_path, "rounds: 2")
+    hosts.ebpfnet("compare", experiment, "--json", str(file))
     document = json.loads(file.read_text())
-    assert [each["mode"] for each in document["results"]] == ["veth", "bridge", "ebpf"]
-    for each in document["results"]:
+    results = [each for each in document["results"] if not each["detail"]]
+    assert [each["mode"] for each in results] == ["veth", "bridge", "ebpf"]
+    for each in results:
         assert set(each) == RESULT_KEYS
         assert (each["workload"], each["unit"], len(each["samples"])) == ("ns_per_packet", "ns", 2)
         assert 0 < each["low"] <= each["median"] <= each["high"]
@@ -101,7 +112,14 @@ def test_a_run_reports_every_mode_and_round_as_json(tmp_path: Path) -> None:
     )
     assert document["experiment"]["rounds"] == 2
 
+    assert document["experiment"]["seed"] >= 0
+    assert len(document["verdicts"]) == 3
+    assert document["ended"] == "2 rounds, as asked for"
+
     environment = document["environment"]
+    source = (hosts.CHECKOUT / "bpf" / "endpoint.c").read_bytes()
+    assert environment["sources"]["endpoint.c"] == hashlib.sha256(source).hexdigest()
+    assert 0 <= environment["noise"]["other_cpus_busy"] <= 100
     assert environment["kernel"] == os.uname().release
     assert environment["versions"]["ebpfnet"]
     assert environment["versions"]["bcc"]
@@ -128,7 +146,8 @@ def test_workloads_cross_modes(workload: str, unit: str, modes: tuple[str, ...])
     for tool in workloads.get(workload).tools:
         if not shutil.which(tool.command):
             pytest.skip(f"needs {tool.command}")
-    results = measured(*modes, workload=workload).results
+    report = measured(*modes, workload=workload)
+    results = [result for result in report.results if not result.detail]
     assert [result.mode for result in results] == list(modes)
     assert all(result.unit == unit and result.median > 0 for result in results)
 
@@ -204,6 +223,56 @@ def test_ctrl_c_undoes_everything(moment: str, launcher: Launcher) -> None:
     assert done.stdout == ""
 
 
+def test_interrupted_it_shows_and_keeps_whole_rounds_and_goes_on_from_them(
+    tmp_path: Path,
+) -> None:
+    file, partial = tmp_path / "run.json", tmp_path / "run.json.partial"
+    experiment = declared(tmp_path, "modes: [veth, bridge]", "rounds: 1000")
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli", "compare", experiment, "--json", str(file)],
+        cwd=hosts.CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert hosts.until(partial.exists, 30)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert [line.split()[1] for line in stdout.splitlines()[1:3]] == ["veth", "bridge"]
+    assert f"go on by: ebpfnet compare --resume {file}\n" in stderr
+    assert stderr.splitlines()[-1] == "ebpfnet: interrupted; what was begun is undone"
+
+    kept = json.loads(partial.read_text())
+    rounds = len(kept["results"][0]["samples"])
+    kept["experiment"]["rounds"] = rounds + 1
+    partial.write_text(json.dumps(kept))
+    hosts.ebpfnet("compare", "--resume", str(file))
+    assert not partial.exists()
+    for before, after in zip(kept["results"], json.loads(file.read_text())["results"], strict=True):
+        assert after["samples"][:rounds] == before["samples"]
+        assert len(after["samples"]) == rounds + 1
+        assert after["sent"] > before["sent"]
+
+
+def test_a_users_own_mode_is_measured_beside_the_rest() -> None:
+    own = f"mine={hosts.CHECKOUT / 'bpf' / 'example.c'}:forward"
+    report = measured("veth", own)
+    assert {result.mode for result in report.results} == {"veth", "mine"}
+    assert report.environment["modes"]["mine"]["hook"] in ("tcx", "clsact")
+    assert str(hosts.CHECKOUT / "bpf" / "example.c") in report.environment["sources"]
+
+
+def test_what_there_is_here_is_listed_and_what_is_not_has_a_reason() -> None:
+    listed = json.loads(hosts.ebpfnet("compare", "--list", "-o", "json").stdout)
+    assert set(listed) == {"modes", "workloads"}
+    for each in (*listed["modes"], *listed["workloads"]):
+        assert set(each) == {"name", "available", "reason"}
+        assert each["available"] is (each["reason"] == "")
+    available = {each["name"] for each in listed["modes"] if each["available"]}
+    assert {"veth", "bridge"} <= available
+
+
 def test_a_lab_that_loses_an_interface_fails_in_one_line_and_is_undone(
     launcher: Launcher,
 ) -> None:
@@ -228,7 +297,7 @@ def test_a_kernel_without_tcx_is_measured_by_clsact(monkeypatch: pytest.MonkeyPa
     has = features.has
     monkeypatch.setattr(features, "has", lambda what: what is not features.TCX and has(what))
     report = measured("veth", "ebpf")
-    assert len(report.results) == 2
+    assert {result.mode for result in report.results} == {"veth", "ebpf"}
     assert report.environment["modes"]["ebpf"]["hook"] == "clsact"
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol, Self
 
 from datapath.compare.lab import Lab
 from datapath.compare.processes import Tool
+from datapath.errors import EbpfnetError
 from datapath.variants import Options
+
+_MOST_LOST: Final = 0.1  # of what was sent; beyond it, a figure says nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much one sample is: frames injected, or seconds that a tool runs."""
+    """How much one sample is: frames injected at most, or seconds that a tool runs."""
 
     packets: int = 1_000_000
     seconds: int = 1
@@ -85,3 +88,38 @@ class Workload(Protocol):
         Unsupported for what this kernel lacks; sampling raises EbpfnetError for a path that fails.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A Workload without options, and with nothing to make ready: `sample` is all there is."""
+
+    name: str
+    summary: str
+    unit: str
+    better: Literal["lower", "higher"]
+    tools: tuple[Tool, ...]
+    sample: Callable[[Lab, Effort], Sample]
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    def variant(self, options: Options) -> Self:
+        return self
+
+    def missing(self) -> str:
+        return ""
+
+    @contextmanager
+    def prepared(self, effort: Effort) -> Iterator[Measure]:
+        yield lambda lab: self.sample(lab, effort)
+
+
+def require_arrivals(lab: Lab, what: str, sent: int, arrived: int) -> None:
+    """Raises EbpfnetError where so many were lost that nothing can be concluded.
+
+    A few are none of a workload's business: reports count them.
+    """
+    if sent - arrived > sent * _MOST_LOST:
+        raise EbpfnetError(
+            f"mode {lab.mode.name} lost {what}: {arrived} of {sent} arrived",
+            remedy="nothing is to be concluded from that; give the CPU to this run alone",
+        )
