@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "endpoint": ("endpoint", "Endpoint tables, read from the pinned maps."),
     "map": ("map", "BPF maps: list, dump, look up, watch, check."),
     "compare": ("compare", "Measure forwarding modes side by side."),
+    "lab": ("lab", "Topologies to learn from, up and down with one command."),
     "show": ("show", "What is in a namespace: links, neighbours, FDB, routes."),
     "neigh": ("show", "Have a namespace forget its neighbours."),
     "link": ("show", "Set an interface promiscuous."),
