@@ -7,10 +7,10 @@ provision := vagrant/provision.sh --venv $(VENV)
 scripts := .ci/run vagrant/provision.sh vagrant/demo.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test test-vm lint clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 setup: ## install what ebpfnet needs, and put `ebpfnet` on the PATH
 	@$(provision) --link
@@ -22,6 +22,10 @@ demo: ## set up, then attach, ping, show the tables, compare and detach
 test: ## set up, then run every test (PYTEST_ARGS="-k name" for some)
 	@$(provision) --dev
 	$(VENV)/bin/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+
+test-vm: ## set up, then run tests in virtual machines with other kernels: minutes
+	@$(provision) --vm
+	$(VENV)/bin/python -m pytest -m vm $(PYTEST_ARGS)
 
 lint: ## set up, then ruff, mypy --strict and shellcheck
 	@$(provision) --dev
