@@ -24,7 +24,7 @@ def show(view: str, node: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def joined(name: str) -> Iterator[ByHand]:
     with hosts.bridge_by_hand(name) as made:
-        assert hosts.ping(made.namespaces[0], made.addresses[1])
+        assert hosts.until(lambda: hosts.ping(made.namespaces[0], made.addresses[1]))
         yield made
 
 

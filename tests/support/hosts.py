@@ -3,6 +3,7 @@
 Everything here is typed as one would type it, and knows nothing of the kit.
 """
 
+import os
 import secrets
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
+# How many times as long as elsewhere things may take: an emulated machine is slow.
+SLOWNESS = float(os.environ.get("EBPFNET_TEST_SLOWNESS", "1"))
 
 
 def run(
@@ -30,7 +33,12 @@ def run(
     TimeoutExpired after `timeout` seconds.
     """
     done = subprocess.run(
-        _inside(netns, argv), capture_output=True, text=True, input=input, timeout=timeout, cwd=cwd
+        _inside(netns, argv),
+        capture_output=True,
+        text=True,
+        input=input,
+        timeout=timeout * SLOWNESS,
+        cwd=cwd,
     )
     if check:
         try:
@@ -65,7 +73,7 @@ def ping(netns: str, address: str, count: int = 1) -> bool:
 
 def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     """Ask again and again; whether it came true in time."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * SLOWNESS
     while not condition():
         if time.monotonic() > deadline:
             return False
