@@ -84,7 +84,7 @@ Examples:
     "--max-time",
     type=click.FloatRange(1),
     metavar="S",
-    help="But no longer than S seconds.  [default: 60, more for more than 9 cells]",
+    help="But no longer than S seconds.  [default: 58, more for more than 9 cells]",
 )
 @click.option(
     "--rounds",
