@@ -26,9 +26,9 @@ from tests.vm.kernels import KERNELS, Kernel
 VIRTME = Path(sys.executable).parent / "virtme-run"
 MEMORY = "2G"  # and one CPU: emulated, two take twice as long
 SLOWNESS = 10
-# Those that no use of them loads: a machine that starts its services has /dev/net/tun from the
-# start, and bridge netfilter is its user's business.
-MODULES = ("tun", "br_netfilter")
+# A machine that starts its services has /dev/net/tun from the start; bridge netfilter is its user's
+# business; and with ipip comes an interface in every namespace, for good.
+MODULES = ("tun", "br_netfilter", "ipip")
 # As the machine calls them: the folder that it shares, and its checkout, which is in its memory:
 # reading from this machine costs it a great deal. Not in /run, of which a lane has its own.
 SHARED, COPY = Path("/dev/shm/shared"), Path("/dev/shm/checkout")  # noqa: S108
