@@ -26,9 +26,11 @@ from tests.vm.kernels import KERNELS, Kernel
 VIRTME = Path(sys.executable).parent / "virtme-run"
 MEMORY = "2G"  # and one CPU: emulated, two take twice as long
 SLOWNESS = 10
-# A machine that starts its services has /dev/net/tun from the start; bridge netfilter is its user's
-# business; and with ipip comes an interface in every namespace, for good.
-MODULES = ("tun", "br_netfilter", "ipip")
+# A machine that starts its services has /dev/net/tun from the start, and bridge netfilter is its
+# user's business.
+MODULES = ("tun", "br_netfilter")
+# Or the first tunnel loads a module that gives every namespace one more interface, for good.
+SYSCTL = "net.core.fb_tunnels_only_for_init_net=1"
 # As the machine calls them: the folder that it shares, and its checkout, which is in its memory:
 # reading from this machine costs it a great deal. Not in /run, of which a lane has its own.
 SHARED, COPY = Path("/dev/shm/shared"), Path("/dev/shm/checkout")  # noqa: S108
@@ -92,6 +94,7 @@ def running(
         ["cp", "-a", str(SHARED / "checkout"), str(COPY)],
         ["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"],
         ["modprobe", "--all", *MODULES],
+        ["sysctl", "-qw", SYSCTL],
         ["env", "-C", str(COPY), f"EBPFNET_TEST_SLOWNESS={SLOWNESS}", *command],
     ]
     # A shell's, for virtme takes nothing else, and in a file, for it would not fit on the kernel's
