@@ -19,7 +19,7 @@ _MOST_LOST: Final = 0.1  # of what was sent; beyond it, a figure says nothing
 class Effort:
     """How much one sample is: frames injected at most, or seconds that a tool runs."""
 
-    packets: int = 1_000_000
+    packets: int = 250_000
     seconds: int = 1
 
 

@@ -17,6 +17,7 @@ from datapath.compare.workloads import iperf3
 from datapath.compare.workloads.base import Effort, Plain, Sample
 
 _RATE: Final = "4G"  # bits per second
+_PATIENCE: Final = 15.0  # seconds on top of the transfer itself
 _IDLE = slice(4, 6)  # idle and iowait, in a CPU's line of /proc/stat
 _TICKS: Final = os.sysconf("SC_CLK_TCK")  # per second
 
@@ -25,10 +26,12 @@ def _sample(lab: Lab, effort: Effort) -> Sample:
     """Milliseconds per gigabit."""
     cpus = os.sched_getaffinity(0)
     with iperf3.served(lab) as transfer:
+        transfer(*iperf3.WARM_UP)
         start, idle = time.monotonic(), _idle(cpus)
-        report = transfer(effort.seconds, "--bitrate", _RATE)
+        asked = ("--time", str(effort.seconds), "--bitrate", _RATE)
+        received = transfer(*asked, timeout=effort.seconds + _PATIENCE)
         busy = (time.monotonic() - start) * len(cpus) - (_idle(cpus) - idle)
-    return Sample(busy * 1e3 / (report["sum_received"]["bytes"] * 8 / 1e9))
+    return Sample(busy * 1e3 / (received["bytes"] * 8 / 1e9))
 
 
 def _idle(cpus: set[int]) -> float:
