@@ -72,8 +72,7 @@ def report(item: Item, plain: Mapping[str, Any]) -> Report:
         required=("environment", "experiment", *lists),
     )
     _check_environment(fields["environment"])
-    _check_shown(fields["experiment"])
-    fields["experiment"].entries()
+    _check_told(fields["experiment"])
     found = Report(
         environment=plain["environment"],
         experiment=plain["experiment"],
@@ -142,19 +141,42 @@ def _gap(item: Item) -> Gap:
 def _check_environment(item: Item) -> None:
     """Refuse what would not be an environment to whoever shows it; what is not there may lack."""
     _check_shown(item)
-    fields = item.entries()
-    for name in {"knobs", "versions", "sources", "noise", "modes", "offloads"} & fields.keys():
-        fields[name].entries()
-    for name in {"modes", "offloads"} & fields.keys():
-        for each in fields[name].entries().values():
-            each.entries()
-    for mode in fields["modes"].entries().values() if "modes" in fields else ():
-        path = mode.entries().get("path")
-        for station in path.items() if path else ():
-            station.fields(_STATION, required=_STATION)
-    causes = fields["noise"].entries().get("causes") if "noise" in fields else None
-    if causes:
-        causes.items()
+    fields = _mapping(item)
+    inner = {
+        name: _mapping(fields[name])
+        for name in ("knobs", "versions", "sources", "noise", "modes", "offloads")
+        if name in fields
+    }
+    for name in inner.keys() & {"modes", "offloads"}:
+        for each in inner[name].values():
+            _mapping(each)
+    for mode in inner.get("modes", {}).values():
+        if path := mode.entries().get("path"):
+            for station in _list(path):
+                station.fields(_STATION, required=_STATION)
+    if causes := inner.get("noise", {}).get("causes"):
+        _list(causes)
+
+
+def _check_told(item: Item) -> None:
+    """Refuse an experiment of which no command could be told; `experiment` sees to the rest."""
+    _check_shown(item)
+    fields = _mapping(item)
+    for name in fields.keys() & {"modes", "workloads"}:
+        for each in _list(fields[name]):
+            each.text()
+    if "effort" in fields:
+        _mapping(fields["effort"])
+
+
+def _mapping(item: Item) -> dict[str, Item]:
+    """A mapping's values; an empty text, which to YAML would be an empty mapping, is none."""
+    return item.entries() if not item.empty else item.refuse("a text where a mapping belongs")
+
+
+def _list(item: Item) -> list[Item]:
+    """A list's values; an empty text is none."""
+    return item.items() if not item.empty else item.refuse("a text where a list belongs")
 
 
 def _check_shown(item: Item) -> None:

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datapath.compare import Experiment, Report, Sample, files, workloads
+from cli.comparison import View
+from datapath.compare import Experiment, Report, Sample, files, html, workloads
+from datapath.compare.environment import differences
 from datapath.compare.report import Gap, ratios_of, results_of, samples_of
 from datapath.compare.verdicts import verdicts_of
 from datapath.compare.workloads.base import Effort
 from datapath.errors import InvalidInput
+from tests.support import reports
 
 LOADS = {"tcp_rr": workloads.get("tcp_rr")}
 SAMPLES = {
@@ -266,6 +269,26 @@ def test_whatever_a_report_holds_it_is_read_or_refused(value: Any, place: int, s
     saved.write_text(json.dumps(document))
     said = refusal(files.load_to_repeat, saved)
     assert not said or said.startswith(str(saved))
+
+
+@given(value=PLAIN | st.just(""), place=st.integers(0, 10_000))
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_is_read_can_be_shown(value: Any, place: int, saved: Path) -> None:
+    document = json.loads(json.dumps(reports.report(reports.ROWS[:1]).document()))
+    document["environment"]["knobs"] = {"MTU": "1500"}  # without dots, which part a place
+    document["environment"]["noise"] = {"stolen": 0.0, "causes": ["another CPU was busy"]}
+    places = [each for each in paths(document) if each.startswith(("environment", "experiment"))]
+    change(document, places[place % len(places)], value)
+    saved.write_text(json.dumps(document))
+    try:
+        read = files.load_report(saved)
+    except InvalidInput:
+        return
+    assert "<html" in html.render(read)
+    assert differences(read.environment, read.environment) == ()
+    View("table", details=True).report(read)
 
 
 @given(

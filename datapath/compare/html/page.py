@@ -153,9 +153,9 @@ def context(report: Report) -> list[str]:
 
 def command(experiment: Mapping[str, Any]) -> str:
     """What to type for the same experiment."""
-    words = ["ebpfnet", "compare", *experiment.get("modes", ())]
+    words = ["ebpfnet", "compare", *map(str, experiment.get("modes", ()))]
     for workload in experiment.get("workloads", ()):
-        words += ["--workload", workload]
+        words += ["--workload", str(workload)]
     # Rounds that were given leave no room for a precision.
     goals = ("rounds",) if experiment.get("rounds") else ("precision", "max_time")
     given = {name: experiment.get(name) for name in (*goals, "cpu", "seed")}
