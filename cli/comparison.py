@@ -144,6 +144,9 @@ def _conditions(report: Report) -> None:
     click.echo(f"measured on CPU {cpu}, with these alike for every mode, and put back:", err=True)
     for name, value in environment.get("knobs", {}).items():
         click.echo(f"  {name}: {value}", err=True)
+    if tables := environment.get("legacy_tables"):
+        names = ", ".join(map(str, tables))
+        click.echo(f"  tables of legacy iptables, which all visit: {names}", err=True)
     click.echo(f"{report.ended or f'{report.rounds} rounds so far'}; seed {seed}", err=True)
     for gap in report.gaps:
         click.echo(f"not measured: {gap.workload} by {gap.mode}: {gap.reason}", err=True)

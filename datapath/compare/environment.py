@@ -35,7 +35,7 @@ OFFLOADS: Final = (
 # What says where and with what a run was; the rest tells how it went.
 _IDENTITY: Final = (
     *("kernel", "architecture", "distribution", "cpu", "cpus", "measured_on_cpu", "governor"),
-    *("bpf_jit", "versions", "sources", "modes", "offloads"),
+    *("bpf_jit", "legacy_tables", "versions", "sources", "modes", "offloads"),
 )
 _VERSION = re.compile(r"\d+(\.\d+)+")
 

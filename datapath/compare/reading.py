@@ -154,8 +154,9 @@ def _check_environment(item: Item) -> None:
         if path := mode.entries().get("path"):
             for station in _list(path):
                 station.fields(_STATION, required=_STATION)
-    if causes := inner.get("noise", {}).get("causes"):
-        _list(causes)
+    for texts in (inner.get("noise", {}).get("causes"), fields.get("legacy_tables")):
+        if texts:
+            _list(texts)
 
 
 def _check_told(item: Item) -> None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import combinations
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from datapath import network
 from datapath.compare import environment, knobs, lab, noise, statistics
@@ -22,9 +22,13 @@ from datapath.compare.report import Gap, Report, ratios_of, results_of, samples_
 from datapath.compare.verdicts import verdicts_of
 from datapath.compare.workloads.base import Measure, Sample, Workload
 from datapath.errors import Conflict, InvalidInput, Unsupported
+from datapath.kernel.net import firewall
 from datapath.modes.base import EbpfMode, Mode
 
 Cell = tuple[str, str]  # mode and workload, as they are called in the report
+
+# Of the environment, what is not looked at before modes are built.
+_SEEN_LATER: Final = ("modes", "offloads", "legacy_tables")
 
 
 class Watcher(Protocol):
@@ -86,6 +90,7 @@ def run(
             # once it was used (kernel.net.firewall) is there for all modes alike.
             with lab.built(journal, chosen[name]):
                 pass
+        taken.environment["legacy_tables"] = firewall.legacy_tables()
         with lab.built(journal, chosen[first]) as built:
             for measure in ready.values():
                 _sample(built, measure)
@@ -150,7 +155,7 @@ class _Taken:
     def go_on_from(self, begun: Report) -> None:
         """Raises Conflict where `begun` was measured on or with something else."""
         for each in environment.differences(begun.environment, self.environment):
-            if each.name.partition(".")[0] not in ("modes", "offloads"):  # not looked at yet
+            if each.name.partition(".")[0] not in _SEEN_LATER:
                 raise Conflict(
                     "what was begun cannot be gone on with: "
                     f"{each.name} was {each.first}, now it is {each.second}",

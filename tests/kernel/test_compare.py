@@ -24,7 +24,7 @@ from datapath.compare.processes import Tool
 from datapath.compare.workloads.base import Measure, Sample, Workload
 from datapath.errors import Busy, Conflict, EbpfnetError
 from datapath.kernel.bpf import features
-from datapath.kernel.net import sysctl
+from datapath.kernel.net import firewall, sysctl
 from datapath.variants import Options
 from tests.support import hosts
 from tests.support.crash import Launcher
@@ -121,6 +121,7 @@ def test_a_run_reports_every_mode_and_round_as_json(tmp_path: Path) -> None:
     assert environment["sources"]["endpoint.c"] == hashlib.sha256(source).hexdigest()
     assert 0 <= environment["noise"]["other_cpus_busy"] <= 100
     assert environment["kernel"] == os.uname().release
+    assert environment["legacy_tables"] == firewall.legacy_tables()
     assert environment["versions"]["ebpfnet"]
     assert environment["versions"]["bcc"]
     assert set(environment["offloads"]["veth"]) == {"sender", "receiver"}

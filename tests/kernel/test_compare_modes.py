@@ -16,6 +16,7 @@ from datapath import modes
 from datapath.compare import lab, processes
 from datapath.compare.lab import Lab
 from datapath.errors import CompileError, EbpfnetError, InvalidInput, VerifierError
+from datapath.kernel.net import firewall
 from tests.support import hosts
 from tests.support.crash import Launcher
 
@@ -89,6 +90,7 @@ def legacy_counters(chain: str) -> dict[str, int]:
 @pytest.mark.parametrize("mode", ["bridge-nf", "routed"])
 def test_every_packet_walks_the_legacy_rules_and_matches_none(mode: str) -> None:
     with joined(f"{mode}:rules=9,conntrack,legacy"):
+        assert "filter" in firewall.legacy_tables()
         (jump,) = (name for name in legacy_counters("FORWARD") if name.startswith("ebpfnet-"))
         assert legacy_counters("FORWARD")[jump] >= 2  # the echo request and its reply
         counted = legacy_counters(jump)

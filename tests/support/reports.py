@@ -81,6 +81,7 @@ def report(rows: Iterable[Row] = ROWS, *, rounds: int = ROUNDS, seed: int = 1) -
             "governor": None,
             "load_average": 0.31,
             "bpf_jit": "1",
+            "legacy_tables": ["filter"],
             "versions": {"ebpfnet": "0.1.0", "python": "3.13.5", "iperf3": "3.18"},
             "modes": {label: described(label) for label in labels},
             "knobs": {

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Final, Literal
 
 from pyroute2 import NFCTSocket
@@ -37,6 +38,14 @@ _COMMANDS: Final = {
     "nft": ("nft", "-f", "-"),
     "legacy": ("iptables-legacy-restore", "--noflush", "--wait", "5"),
 }
+
+
+def legacy_tables() -> list[str]:
+    """The tables of legacy iptables that there are here; packets visit them even where empty."""
+    try:
+        return sorted(Path("/proc/thread-self/net/ip_tables_names").read_text().split())
+    except OSError:  # the kernel's legacy side was never loaded
+        return []
 
 
 @dataclass(frozen=True, slots=True)
