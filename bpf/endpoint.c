@@ -105,8 +105,11 @@ static __always_inline int from_endpoint(struct __sk_buff *skb, const bool peer)
 		bpf_skb_pull_data(skb, skb->len < MAX_HEADERS ? skb->len : MAX_HEADERS);
 	}
 
-	if (!decision.to)
+	if (!decision.to) {
+		if (left_to_kernel(decision.reason, from->id))
+			return TC_ACT_UNSPEC; /* programs behind this one are asked as well */
 		return finish_drop(skb, decision.reason, from->id);
+	}
 	if (decision.action == ACTION_ANSWER_ARP)
 		return answer_arp(skb, from, &decision);
 	if (decision.action == ACTION_ANSWER_ND)

@@ -115,8 +115,11 @@ int xdp_devmap(struct xdp_md *xdp)
 		return finish_drop(xdp, DROP_UNKNOWN_ENDPOINT, 0);
 
 	decision = classify(data, end, from, 0);
-	if (!decision.to)
+	if (!decision.to) {
+		if (left_to_kernel(decision.reason, from->id))
+			return XDP_PASS;
 		return finish_drop(xdp, decision.reason, from->id);
+	}
 	if (decision.action == ACTION_ANSWER_ARP)
 		return answer_arp(xdp, from, &decision);
 	if (decision.action == ACTION_ANSWER_ND)

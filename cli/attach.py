@@ -33,6 +33,7 @@ Examples:
   ebpfnet attach ns1 ns2                  adopt what is there, out of its bridge
   ebpfnet attach web --ip web=10.1.1.80   a further endpoint, at this address
   ebpfnet attach 4711                     the namespace of process 4711
+  ebpfnet attach ns1 ns2 --otherwise kernel   beside their bridge, which keeps the rest
   ebpfnet attach a b --network lab2 --subnet 10.9.0.0/16 --mode xdp
   ebpfnet attach ns1 ns2 --dry-run        what would be typed by hand
 """
@@ -52,6 +53,11 @@ Examples:
     type=click.Choice(["tcx", "clsact"]),
     help="Where tc programs sit; by default tcx where the kernel has it.",
 )
+@click.option(
+    "--otherwise",
+    type=click.Choice(["drop", "kernel"]),
+    help="What becomes of frames that are for no endpoint.  [default: drop]",
+)
 @click.option("--subnet", metavar="CIDR", help="Where addresses come from.  [default: 10.1.1.0/24]")
 @click.option(
     "--ip", "addresses", multiple=True, metavar="NETNS=ADDR", help="This one's IPv4 address."
@@ -70,6 +76,7 @@ def attach(
     network: str,
     mode: str | None,
     hook: str | None,
+    otherwise: str | None,
     subnet: str | None,
     addresses: tuple[str, ...],
     max_endpoints: int | None,
@@ -83,17 +90,21 @@ def attach(
     address and MAC, and its host end leaves its bridge until `ebpfnet detach`. Without NETNS: ns0
     and ns1.
 
+    Frames for no endpoint are dropped; with `--otherwise kernel` they go on as if there were no
+    program, by the bridge in which host ends then stay, or by the host's routes.
+
     Running it again is harmless and adds what is missing.
     """
     options.require_privileges()
     from datapath import attaching, names
-    from datapath.records import HookId
+    from datapath.records import HookId, Otherwise
 
     request = attaching.Request(
         targets=namespaces or attaching.DEFAULT_TARGETS,
         network=network,
         mode=mode,
         hook=HookId[hook.upper()] if hook else None,
+        otherwise=Otherwise[otherwise.upper()] if otherwise else None,
         subnet=names.subnet(subnet) if subnet else None,
         addresses=names.addresses(addresses),
         max_endpoints=max_endpoints,

@@ -21,6 +21,7 @@ _HEADINGS = {
     "tx_packets": "tx packets",
     "tx_bytes": "tx bytes",
     "drops": "drops",
+    "left": "left",
 }
 _MORE_HEADINGS = {
     "answers": "ARP and ND answers",
@@ -50,7 +51,8 @@ def endpoint() -> None:
     """Endpoint tables, read from the pinned maps.
 
     rx is what was handed on to an endpoint, tx what it sent and was handed on, drops what it sent
-    and was not; bytes count whole frames, and a GSO super-packet is one packet.
+    and was not, left what it sent and was left to the kernel (`attach --otherwise kernel`); bytes
+    count whole frames, and a GSO super-packet is one packet.
     """
 
 

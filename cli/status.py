@@ -36,8 +36,8 @@ def status(form: str) -> None:
             continue
         click.echo(
             f"{network['network']}: mode {network['mode']}, hook {network['hook']}, "
-            f"subnet {network['subnet']}, {len(network['endpoints'])} endpoints, "
-            f"made by ebpfnet {network['kit_version']}"
+            f"otherwise {network['otherwise']}, subnet {network['subnet']}, "
+            f"{len(network['endpoints'])} endpoints, made by ebpfnet {network['kit_version']}"
         )
         output.rows(
             "table",

@@ -23,7 +23,7 @@ from datapath.kernel.net import links
 from datapath.modes.base import DEFAULT_MAX_ENDPOINTS, EbpfMode, NetworkSpec
 from datapath.names import DEFAULT_NETWORK, Target
 from datapath.network import Network
-from datapath.records import HookId, ModeId
+from datapath.records import HookId, ModeId, Otherwise
 from datapath.steps.interfaces import ExpediteRcu
 from datapath.steps.programs import SHELL_FUNCTIONS, AddEndpoint
 
@@ -42,6 +42,7 @@ class Request:
     network: str = DEFAULT_NETWORK
     mode: str | None = None
     hook: HookId | None = None
+    otherwise: Otherwise | None = None
     subnet: IPv4Network | None = None
     addresses: Mapping[str, IPv4Address] = field(default_factory=dict)
     max_endpoints: int | None = None
@@ -122,7 +123,12 @@ def plan(request: Request) -> Plan:
             network.check_layouts()
             mode = modes.by_id(network.mode)
             existing = NetworkSpec(
-                name, network.subnet, network.hook, network.max_endpoints, exists=True
+                name,
+                network.subnet,
+                network.hook,
+                network.max_endpoints,
+                network.otherwise,
+                exists=True,
             )
             present = network.endpoints()
             taken = describing.addresses_in(network)
@@ -158,6 +164,7 @@ def plan(request: Request) -> Plan:
         subnet,
         _hook(request, mode),
         request.max_endpoints or DEFAULT_MAX_ENDPOINTS,
+        Otherwise.DROP if request.otherwise is None else request.otherwise,
     )
     members = describing.describe(new, found, wanted, spec, mode, present, taken)
     if len(present) + len(members) > spec.max_endpoints:
@@ -189,14 +196,16 @@ def _wanted_addresses(request: Request, labels: Mapping[str, str]) -> dict[str, 
 def _check_same(request: Request, existing: NetworkSpec, mode: EbpfMode) -> None:
     """Options that contradict the network as it is. Raises Conflict."""
     asked_mode = modes.ebpf(request.mode).name if request.mode else mode.name
+    otherwise = existing.otherwise if request.otherwise is None else request.otherwise
     for what, asked, has in (
         ("mode", asked_mode, mode.name),
         ("hook", request.hook or existing.hook, existing.hook),
+        ("otherwise", otherwise, existing.otherwise),
         ("subnet", request.subnet or existing.subnet, existing.subnet),
         ("room", request.max_endpoints or existing.max_endpoints, existing.max_endpoints),
     ):
         if asked != has:
-            shown = has.name.lower() if isinstance(has, HookId) else has
+            shown = has.name.lower() if isinstance(has, HookId | Otherwise) else has
             raise Conflict(
                 f"network {existing.name} has {what} {shown} already",
                 remedy=f"detach it first, or make another with --network (not {existing.name})",

@@ -99,6 +99,7 @@ class EndpointStats:
     tx_bytes: int
     drops: int
     answers: int
+    left: int
 
     @classmethod
     def from_record(cls, record: StatsRecord) -> EndpointStats:

@@ -30,6 +30,7 @@ from datapath.kernel.net.links import Link
 from datapath.modes.base import EbpfMode, NetworkSpec
 from datapath.names import MAX_NAME, Target
 from datapath.network import Network
+from datapath.records import Otherwise
 
 AnyInterface = IPv4Interface | IPv6Interface
 
@@ -253,7 +254,9 @@ def _adopted(
     if target.netns is None:
         raise ValueError(f"{target.label} does not exist")
     path = target.netns.path
-    port = bridge.read_port(found.host.name)
+    # What is left to the kernel goes by the bridge, so a host end remains its port then.
+    leaves_bridge = spec.otherwise is Otherwise.DROP
+    port = bridge.read_port(found.host.name) if leaves_bridge else None
     has_ipv4 = any(address.version == 4 for address in found.addresses)
     added = IPv4Interface((ipv4, spec.subnet.prefixlen))
     return Member(

@@ -25,7 +25,7 @@ from datapath.errors import InvalidInput, KernelError, LayoutMismatch, NotFound,
 from datapath.kernel.bpf import btf
 from datapath.kernel.bpf.maps import Map
 from datapath.kernel.net import netns
-from datapath.records import MAPS, DropReason, HookId, MapSpec, ModeId
+from datapath.records import MAPS, DropReason, HookId, MapSpec, ModeId, Otherwise
 
 BPFFS: Final = Path("/sys/fs/bpf")
 ROOT: Final = BPFFS / "ebpfnet"
@@ -145,6 +145,11 @@ class Network:
     def hook(self) -> HookId:
         """Where the programs sit. Raises LayoutMismatch for a hook that we do not know."""
         return self._known(HookId, "hook", self.config.hook.number)
+
+    @property
+    def otherwise(self) -> Otherwise:
+        """What becomes of frames that no endpoint is meant by. Raises LayoutMismatch."""
+        return self._known(Otherwise, "otherwise", self.config.otherwise.number)
 
     def _known(self, kind: type[Number], field: str, number: int) -> Number:
         try:

@@ -17,7 +17,7 @@ from datapath.errors import InvalidInput
 from datapath.kernel.bpf import features, libbpf, links
 from datapath.kernel.bpf.maps import Map
 from datapath.network import ROOT, Network, require_bpffs
-from datapath.records import HookId
+from datapath.records import HookId, Otherwise
 from datapath.version import VERSION
 
 if TYPE_CHECKING:
@@ -67,7 +67,14 @@ def _defines(spec: ProgramSpec, max_endpoints: int) -> dict[str, int | str]:
     return defines
 
 
-def install(network: str, mode: EbpfMode, hook: HookId, subnet: str, max_endpoints: int) -> None:
+def install(
+    network: str,
+    mode: EbpfMode,
+    hook: HookId,
+    subnet: str,
+    max_endpoints: int,
+    otherwise: Otherwise,
+) -> None:
     """Compile a mode's program and pin it with its maps as a new network.
 
     Raises Unsupported, CompileError, VerifierError, KernelError, InvalidInput for a source without
@@ -92,6 +99,7 @@ def install(network: str, mode: EbpfMode, hook: HookId, subnet: str, max_endpoin
         subnet=records.Ipv4(*address.network_address.packed),
         prefix_length=address.prefixlen,
         kit_version=VERSION.encode()[:15],
+        otherwise=records.OtherwiseField(otherwise),
     )
     with compiler.Module(
         compiler.source_folder() / mode.program.source, _defines(mode.program, max_endpoints)

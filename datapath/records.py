@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, Self
 
 from datapath.errors import InvalidInput
 
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 NETNS_LENGTH: Final = 64
 IFNAME_LENGTH: Final = 16
 
@@ -43,6 +43,28 @@ class DropReason(IntEnum):
     IPV6_EXTENSIONS = 14
     VLAN_DEPTH = 15
     HELPER_FAILED = 16
+
+
+# What says no more than that no endpoint is meant: NOBODYS_REASONS.
+NOBODYS_REASONS: Final = frozenset(
+    {
+        DropReason.BROADCAST,
+        DropReason.MULTICAST,
+        DropReason.UNKNOWN_DESTINATION,
+        DropReason.UNSUPPORTED_PROTOCOL,
+        DropReason.ARP_UNANSWERED,
+        DropReason.ND_UNANSWERED,
+        DropReason.IPV6_EXTENSIONS,
+        DropReason.VLAN_DEPTH,
+    }
+)
+
+
+class Otherwise(IntEnum):
+    """enum otherwise: what becomes of frames that no endpoint is meant by."""
+
+    DROP = 0
+    KERNEL = 1
 
 
 class ModeId(IntEnum):
@@ -188,6 +210,12 @@ class HookField(EnumField):
     names = HookId
 
 
+class OtherwiseField(EnumField):
+    """config.otherwise."""
+
+    names = Otherwise
+
+
 class FlowStateField(EnumField):
     """flow.state."""
 
@@ -227,7 +255,10 @@ class StatsRecord(Record):
 
     _fields_ = tuple(
         (name, ct.c_uint64)
-        for name in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "drops", "answers")
+        for name in (
+            *("rx_packets", "rx_bytes", "tx_packets", "tx_bytes"),
+            *("drops", "answers", "left"),
+        )
     )
 
 
@@ -249,6 +280,7 @@ class ConfigRecord(Record):
         ("prefix_length", ct.c_uint32),
         ("kit_version", ct.c_char * 16),
         ("generation", ct.c_uint32),
+        ("otherwise", OtherwiseField),
     )
 
 

@@ -32,6 +32,7 @@ def _network(network: Network) -> dict[str, Any]:
         "network": network.name,
         "mode": by_id(network.mode).name,
         "hook": network.hook.name.lower(),
+        "otherwise": network.otherwise.name.lower(),
         "subnet": str(network.subnet),
         "max_endpoints": network.max_endpoints,
         "kit_version": config["kit_version"],

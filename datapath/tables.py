@@ -69,6 +69,7 @@ def _endpoint(network: Network, endpoint: Endpoint) -> dict[str, Any]:
         "tx_packets": stats.tx_packets,
         "tx_bytes": stats.tx_bytes,
         "drops": stats.drops,
+        "left": stats.left,
     }
 
 

@@ -3,7 +3,8 @@
  *   source MAC and address are the endpoint's   else spoofed_*
  *   ARP request, neighbour solicitation         answered in the owner's name
  *   IPv4 or IPv6 to an endpoint                 forwarded, whatever VLAN tags it has
- *   everything else                             dropped under a reason
+ *   everything else                             dropped under a reason, or left to the kernel where
+ *                                               it is nobody's and the network says so (count.h)
  */
 #pragma once
 

@@ -17,6 +17,20 @@ static __always_inline void count_drop(enum drop_reason reason, u32 id, u32 byte
 		sender->drops++;
 }
 
+/* Whether a frame that is for no endpoint is left to the kernel; it is counted then. */
+static __always_inline bool left_to_kernel(enum drop_reason reason, u32 id)
+{
+	u32 only = 0;
+	struct config *network = config.lookup(&only);
+	struct endpoint_stats *sender = endpoint_stats.lookup(&id);
+
+	if (!network || network->otherwise != OTHERWISE_KERNEL || !(NOBODYS_REASONS >> reason & 1))
+		return false;
+	if (sender)
+		sender->left++;
+	return true;
+}
+
 static __always_inline void count_answer(u32 id)
 {
 	struct endpoint_stats *sender = endpoint_stats.lookup(&id);

@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 
 /* An endpoint may carry several addresses of each family. */
 #define MAX_IPV4_ADDRESSES (2 * MAX_ENDPOINTS)
@@ -70,6 +70,7 @@ struct endpoint_stats {
 	u64 tx_bytes;
 	u64 drops; /* sent by the endpoint and dropped */
 	u64 answers; /* ARP requests and neighbour solicitations that were answered */
+	u64 left; /* sent by the endpoint and left to the kernel */
 };
 BPF_TABLE("percpu_array", u32, struct endpoint_stats, endpoint_stats, MAX_ENDPOINTS + 1);
 
@@ -81,7 +82,7 @@ struct drop_count {
 BPF_TABLE("percpu_array", u32, struct drop_count, drops, DROP_REASON_COUNT);
 
 /* config: one entry; what the network is, so that it can be read back from the kernel alone.
- * Written by Python when the network is made; programs read the generation alone.
+ * Written by Python when the network is made; programs read the generation and what is otherwise.
  */
 struct config {
 	u32 layout_version;
@@ -92,8 +93,21 @@ struct config {
 	u32 prefix_length;
 	char kit_version[VERSION_LENGTH];
 	u32 generation; /* of the entries of endpoints, see sender.h; may wrap */
+	u32 otherwise; /* enum otherwise: what becomes of frames that no endpoint is meant by */
 };
 BPF_TABLE("array", u32, struct config, config, 1);
+
+/* senders: what each CPU found in endpoints, by the slot of an ifindex (sender.h). The one map that is
+ * not pinned: it is the program's own, and a replaced program begins with an empty one.
+ */
+#define SENDER_SLOTS 1024 /* host ends whose ifindexes are that far apart displace one another */
+
+struct sender {
+	u32 ifindex; /* 0 = empty */
+	u32 generation;
+	struct endpoint endpoint; /* up to netns_inode: what programs need */
+};
+BPF_TABLE("percpu_array", u32, struct sender, senders, SENDER_SLOTS);
 
 /* devices: host-end ifindex by endpoint id, for XDP redirects; only xdp.c uses it, and only
  * networks in that mode pin it. The kernel gives devmaps no BTF.

@@ -8,16 +8,6 @@
  */
 #pragma once
 
-#define SENDER_SLOTS 1024 /* host ends whose ifindexes are that far apart displace one another */
-
-/* Neither pinned nor read by Python: a replaced program begins with an empty one. */
-struct sender {
-	u32 ifindex; /* 0 = empty */
-	u32 generation;
-	struct endpoint endpoint; /* up to netns_inode: what programs need */
-};
-BPF_TABLE("percpu_array", u32, struct sender, senders, SENDER_SLOTS);
-
 static __always_inline struct endpoint *find_sender(u32 ifindex)
 {
 	u32 slot = ifindex % SENDER_SLOTS, only = 0, generation;

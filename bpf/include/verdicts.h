@@ -27,6 +27,19 @@ enum drop_reason {
 	DROP_REASON_COUNT = 17
 };
 
+/* What says no more than that no endpoint is meant. A network may leave such frames to the kernel
+ * (config.otherwise); what is forged or broken is dropped all the same.
+ */
+#define NOBODYS_REASONS                                                                          \
+	(1u << DROP_BROADCAST | 1u << DROP_MULTICAST | 1u << DROP_UNKNOWN_DESTINATION |          \
+	 1u << DROP_UNSUPPORTED_PROTOCOL | 1u << DROP_ARP_UNANSWERED | 1u << DROP_ND_UNANSWERED | \
+	 1u << DROP_IPV6_EXTENSIONS | 1u << DROP_VLAN_DEPTH)
+
+enum otherwise {
+	OTHERWISE_DROP = 0,
+	OTHERWISE_KERNEL = 1, /* its bridges and routes: as if there were no program */
+};
+
 enum action {
 	ACTION_DROP = 0,
 	ACTION_FORWARD = 1,

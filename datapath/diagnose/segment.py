@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from datapath.diagnose.world import Port, World
+from datapath.records import Otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +60,21 @@ def _joined(world: World, at: Port) -> Iterator[Port]:
             for other, endpoint in world.endpoints.values()
             if other is network and endpoint.host_ifname in world.host.links
         )
-    elif link.master and (bridge := at.node.by_index.get(link.master)):
+    if link.master and (bridge := at.node.by_index.get(link.master)) and _bridged(world, at):
         yield Port(at.node, bridge.ifname)
     if link.kind == "bridge":
         yield from (
             Port(at.node, row.ifname)
             for row in at.node.links.values()
-            if row.master == link.ifindex and row.ifname not in world.endpoints
+            if row.master == link.ifindex and _bridged(world, Port(at.node, row.ifname))
         )
     yield from _macvlans(world, at)
+
+
+def _bridged(world: World, port: Port) -> bool:
+    """Whether a bridge sees what its port is sent: all, or what the kit's program leaves to it."""
+    network, _ = world.endpoints.get(port.ifname, (None, None))
+    return port.node is not world.host or not network or network.otherwise is Otherwise.KERNEL
 
 
 def _macvlans(world: World, at: Port) -> Iterator[Port]:

@@ -19,7 +19,7 @@ from datapath.journal import NETWORK_OWNER, Step
 from datapath.kernel.bpf import features
 from datapath.network import Network
 from datapath.programs import ProgramSpec
-from datapath.records import HookId, ModeId
+from datapath.records import HookId, ModeId, Otherwise
 from datapath.steps.interfaces import AdoptInterface, MakeInterface, MakeNamespace, SetOffloads
 from datapath.steps.programs import AddEndpoint, AttachProgram, MakeNetwork
 from datapath.steps.queues import AddQueue
@@ -36,6 +36,7 @@ class NetworkSpec:
     subnet: IPv4Network
     hook: HookId
     max_endpoints: int = DEFAULT_MAX_ENDPOINTS
+    otherwise: Otherwise = Otherwise.DROP
     exists: bool = False
 
 
@@ -174,6 +175,7 @@ class EbpfMode:
                     network.hook.name.lower(),
                     str(network.subnet),
                     network.max_endpoints,
+                    network.otherwise.name.lower(),
                 ),
             )
         for member in members:

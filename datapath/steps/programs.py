@@ -40,6 +40,7 @@ class MakeNetwork:
     hook: str
     subnet: str
     max_endpoints: int
+    otherwise: str
 
     def commands(self) -> list[str]:
         from datapath import modes
@@ -62,6 +63,7 @@ class MakeNetwork:
             records.HookId[self.hook.upper()],
             self.subnet,
             self.max_endpoints,
+            records.Otherwise[self.otherwise.upper()],
         )
 
     def revert(self) -> None:

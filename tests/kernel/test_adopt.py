@@ -168,6 +168,44 @@ def test_namespaces_on_a_bridge_go_by_ebpf_and_back(name: str, bridged: ByHand, 
         assert hosts.ping(other, f"{link_local(one, bridged.ifnames[0])}%{bridged.ifnames[1]}")
 
 
+@pytest.mark.parametrize(
+    "options", [("--hook", "tcx"), ("--mode", "tc", "--hook", "clsact"), ("--mode", "xdp")]
+)
+def test_beside_its_bridge_a_namespace_reaches_the_rest_as_before(
+    name: str, bridged: ByHand, options: tuple[str, ...]
+) -> None:
+    one, other = bridged.namespaces
+    gateway = "10.1.0.254"
+    hosts.ip("addr", "add", f"{gateway}/24", "dev", bridged.bridge)
+    before, was_port = inventory.take(), bridge_link(bridged)
+
+    with attached(name, *bridged.namespaces, "--otherwise", "kernel", *options):
+        assert bridge_link(bridged) == was_port
+        assert hosts.ping(one, bridged.addresses[1], count=3)
+        rows = endpoints(name)
+        assert (rows[one]["tx_packets"], rows[other]["rx_packets"]) == (3, 3)
+
+        left = rows[one]["left"]
+        assert hosts.ping(one, gateway, count=3)  # nobody's: by the bridge, there and back
+        row = endpoints(name)[one]
+        assert row["left"] >= left + 3
+        assert (row["tx_packets"], row["drops"]) == (3, 0)
+        (network,) = (
+            each
+            for each in json.loads(hosts.ebpfnet("status", "-o", "json").stdout)
+            if each["network"] == name
+        )
+        assert (network["otherwise"], network["drops"]) == ("kernel", {})
+        hosts.ebpfnet("attach", one, "--network", name)  # as it is
+        again = hosts.ebpfnet("attach", one, "--network", name, "--otherwise", "drop", check=False)
+        assert f"network {name} has otherwise kernel already" in again.stderr
+
+        hosts.ebpfnet("detach", "--network", name)
+        assert inventory.left_behind(before) == []
+        assert hosts.ping(one, bridged.addresses[1], count=3)
+        assert hosts.ping(one, gateway)
+
+
 @pytest.mark.parametrize("options", [("--hook", "tcx"), ("--hook", "clsact"), ("--mode", "xdp")])
 def test_no_packet_is_lost_on_the_way_to_ebpf_and_back(
     name: str, bridged: ByHand, options: tuple[str, ...]

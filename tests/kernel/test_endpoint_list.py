@@ -12,11 +12,11 @@ from tests.support.attached import attached, drop_one, resident
 
 KEYS = [
     *("id", "netns", "ifname", "ipv4", "ipv6", "mac", "host_ifname", "ifindex"),
-    *("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "drops"),
+    *("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "drops", "left"),
 ]
 HEADINGS = (
     "id namespace ifname IPv4 IPv6 MAC host interface ifindex "
-    "rx packets rx bytes tx packets tx bytes drops"
+    "rx packets rx bytes tx packets tx bytes drops left"
 )
 
 

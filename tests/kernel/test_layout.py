@@ -157,7 +157,7 @@ class Other:
         Other(
             lambda text: text,
             "config",
-            "layout version is 99 there, 2 here",
+            "layout version is 99 there, 3 here",
             ["reload"],
             "from datapath import records\nrecords.LAYOUT_VERSION = 99\n" + OTHER_SOURCES,
         ),

@@ -94,7 +94,7 @@ FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "endpoints_v4": DESTINATION,
     "endpoints_v6": DESTINATION,
     "endpoint_stats": dict.fromkeys(
-        ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "drops", "answers"), plain
+        ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "drops", "answers", "left"), plain
     ),
     "drops": {"packets": plain, "bytes": plain},
     "config": {
@@ -106,6 +106,7 @@ FIELDS: dict[str, dict[str, Callable[[Any], Any]]] = {
         "prefix_length": plain,
         "kit_version": text,
         "generation": plain,
+        "otherwise": one_of("drop", "kernel"),
     },
 }
 
@@ -163,7 +164,7 @@ def test_raw_and_per_cpu_show_what_bpftool_shows(network: str) -> None:
     pin = PINS / network / "maps/endpoint_stats"
     slot = 1000
     key = slot.to_bytes(4, sys.byteorder)
-    value = bytes(range(48))
+    value = bytes(range(56))
     hosts.run(
         *("bpftool", "map", "update", "pinned", str(pin)),
         *("key", *map(str, key), "value", *map(str, value)),

@@ -29,6 +29,7 @@ from datapath.kernel.bpf.maps import Map
 from datapath.programs import ProgramSpec
 from datapath.records import (
     MAPS,
+    ConfigRecord,
     DestinationRecord,
     EndpointRecord,
     Ipv4,
@@ -216,6 +217,12 @@ class Bench:
 
     def close(self) -> None:
         self._stack.close()
+
+    def configure(self, change: Callable[[ConfigRecord], None]) -> None:
+        """Change the network's config."""
+        config = ConfigRecord.from_buffer_copy(self.maps["config"].lookup(bytes(4)) or b"")
+        change(config)
+        self.maps["config"].update(bytes(4), bytes(config))
 
     def run(self, frame: bytes, sender: Host, **gso: int) -> Observation:
         """Run the program on a frame that comes in by the sender's host end; zeros lie behind it.

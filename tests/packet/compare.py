@@ -10,12 +10,12 @@ from scapy.utils import RawPcapWriter, hexdump
 
 from datapath.kernel.bpf import libbpf
 from datapath.records import DropReason
-from tests.packet.reference import Answered, Forwarded, Host, Verdict
+from tests.packet.reference import Answered, Forwarded, Host, Left, Verdict
 
 # enum xdp_action, TC_ACT_*: by program type and fate
 CODES: dict[int, dict[type, int]] = {
-    libbpf.PROG_SCHED_CLS: {DropReason: 2, Forwarded: 7, Answered: 7},
-    libbpf.PROG_XDP: {DropReason: 1, Forwarded: 4, Answered: 4},
+    libbpf.PROG_SCHED_CLS: {DropReason: 2, Forwarded: 7, Answered: 7, Left: 0xFFFFFFFF},
+    libbpf.PROG_XDP: {DropReason: 1, Forwarded: 4, Answered: 4, Left: 2},
 }
 SHOWN = 512  # bytes of a frame
 
@@ -45,6 +45,8 @@ def expected(program_type: int, frame: bytes, sender: Host, verdict: Verdict) ->
             sent = {"tx_packets": 1, "tx_bytes": length}
         case Answered():
             sent = {"answers": 1}
+        case Left():
+            sent = {"left": 1}
     if sender.id:  # else there is no such endpoint
         counters.setdefault(("endpoint_stats", sender.id), {}).update(sent)
     return Observation(CODES[program_type][type(verdict.fate)], verdict.frame, counters)

@@ -104,7 +104,19 @@ class Answered:
     owner: Host
 
 
-Fate = DropReason | Forwarded | Answered
+@dataclass(frozen=True, slots=True)
+class Left:
+    """To the kernel: as if there were no program."""
+
+
+Fate = DropReason | Forwarded | Answered | Left
+
+# Why a frame is dropped even where what is nobody's is left to the kernel.
+FORGED_OR_BROKEN = {
+    *(DropReason.UNKNOWN_ENDPOINT, DropReason.TRUNCATED, DropReason.HELPER_FAILED),
+    *(DropReason.SPOOFED_MAC, DropReason.SPOOFED_IPV4, DropReason.SPOOFED_IPV6),
+    *(DropReason.SPOOFED_ARP, DropReason.SPOOFED_ND),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +160,14 @@ def judge(frame: bytes, sender: Host, hosts: Sequence[Host] = HOSTS) -> Verdict:
         return _judge(_Reader(frame), sender, hosts)
     except _Dropped as dropped:
         return Verdict(dropped.reason, frame)
+
+
+def judge_beside_the_kernel(frame: bytes, sender: Host) -> Verdict:
+    """The fate of a frame in a network that leaves to the kernel what is nobody's."""
+    verdict = judge(frame, sender)
+    if isinstance(verdict.fate, DropReason) and verdict.fate not in FORGED_OR_BROKEN:
+        return Verdict(Left(), frame)
+    return verdict
 
 
 def _judge(reader: _Reader, sender: Host, hosts: Sequence[Host]) -> Verdict:

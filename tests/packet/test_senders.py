@@ -18,9 +18,10 @@ FORWARDED = {"tx_packets": 1, "tx_bytes": len(FRAME)}
 
 
 def begin_generation(bench: Bench) -> None:
-    config = ConfigRecord.from_buffer_copy(bench.maps["config"].lookup(bytes(4)) or b"")
-    config.generation += 1
-    bench.maps["config"].update(bytes(4), bytes(config))
+    def change(config: ConfigRecord) -> None:
+        config.generation += 1
+
+    bench.configure(change)
 
 
 @pytest.fixture

@@ -93,6 +93,16 @@ def test_drop_reasons_are_those_of_the_header() -> None:
     assert reasons == {f"DROP_{reason.name}": reason.value for reason in DropReason}
 
 
+def test_what_is_otherwise_and_for_which_reasons_is_that_of_the_header() -> None:
+    assert enum("verdicts.h", "otherwise") == {
+        f"OTHERWISE_{each.name}": each.value for each in records.Otherwise
+    }
+    body = re.search(r"#define NOBODYS_REASONS(.*?[^\\])\n", code("verdicts.h"), re.DOTALL)
+    assert body
+    named = re.findall(r"1u << DROP_(\w+)", body[1])
+    assert sorted(named) == sorted(reason.name for reason in records.NOBODYS_REASONS)
+
+
 def test_flow_states_are_those_of_the_header() -> None:
     states = enum("maps.h", "flow_state")
     assert states == {f"FLOW_{state.name}": state.value for state in records.FlowState}
@@ -105,6 +115,7 @@ def test_constants_are_those_of_the_header() -> None:
         "IPV6_LENGTH": ct.sizeof(records.Ipv6),
         "VERSION_LENGTH": records.ConfigRecord.kit_version.size,
         "MAX_SOCKETS": 65536,
+        "SENDER_SLOTS": 1024,
     } == constants()
 
 
@@ -189,7 +200,7 @@ def size_of(c_type: str) -> int:
 
 
 def test_every_map_of_the_header_is_known() -> None:
-    assert declared().keys() == MAPS.keys()
+    assert declared().keys() == MAPS.keys() | {"senders"}  # which is the program's own
 
 
 @pytest.mark.parametrize("spec", MAPS.values(), ids=lambda spec: spec.name)
