@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options, output
+from datapath.errors import NotFound
+
+if TYPE_CHECKING:
+    from datapath.attaching import Plan
+    from datapath.endpoint import Endpoint
 
 _SLOW = 1.0  # seconds after which progress is shown
 
@@ -35,11 +41,13 @@ Examples:
   ebpfnet attach 4711                     the namespace of process 4711
   ebpfnet attach ns1 ns2 --otherwise kernel   beside their bridge, which keeps the rest
   ebpfnet attach a b --network lab2 --subnet 10.9.0.0/16 --mode xdp
+  ebpfnet attach --lab bridge             eBPF in place of what forwards in a lab that is up
   ebpfnet attach ns1 ns2 --dry-run        what would be typed by hand
 """
 )
 @click.argument("namespaces", nargs=-1, metavar="[NETNS]...", shell_complete=options.complete_netns)
 @options.network
+@options.lab
 @click.option(
     "--mode",
     metavar="MODE",
@@ -74,6 +82,7 @@ Examples:
 def attach(
     namespaces: tuple[str, ...],
     network: str,
+    lab: str,
     mode: str | None,
     hook: str | None,
     otherwise: str | None,
@@ -93,17 +102,30 @@ def attach(
     Frames for no endpoint are dropped; with `--otherwise kernel` they go on as if there were no
     program, by the bridge in which host ends then stay, or by the host's routes.
 
+    With --lab, what forwards between nodes of a lab that is up is replaced: all that hang from one
+    bridge or router are joined, with `--otherwise kernel` for the rest.
+
     Running it again is harmless and adds what is missing.
     """
     options.require_privileges()
     from datapath import attaching, names
     from datapath.records import HookId, Otherwise
 
+    hook_id = HookId[hook.upper()] if hook else None
+    if lab:
+        if namespaces or subnet or addresses or otherwise or max_endpoints or dry_run:
+            raise click.UsageError("--lab goes with --mode and --hook alone")
+        from datapath.labs import catalogue, switching
+
+        standing = catalogue.standing(lab)
+        plans = switching.switch(standing, mode, hook_id, Progress("attaching"))
+        _tell(plans, form)
+        return
     request = attaching.Request(
         targets=namespaces or attaching.DEFAULT_TARGETS,
         network=network,
         mode=mode,
-        hook=HookId[hook.upper()] if hook else None,
+        hook=hook_id,
         otherwise=Otherwise[otherwise.upper()] if otherwise else None,
         subnet=names.subnet(subnet) if subnet else None,
         addresses=names.addresses(addresses),
@@ -113,9 +135,14 @@ def attach(
         for command in attaching.plan(request).commands():
             click.echo(command)
         return
-    plan = attaching.attach(request, Progress("attaching"))
+    _tell([attaching.attach(request, Progress("attaching"))], form)
+
+
+def _tell(plans: Sequence[Plan], form: str) -> None:
+    """Who was attached where."""
     rows: list[dict[str, Any]] = [
         {
+            "network": plan.network.name,
             "id": member.id,
             "netns": member.label,
             "ifname": member.ifname,
@@ -123,15 +150,17 @@ def attach(
             "host_ifname": member.host_ifname,
             "interface": "adopted" if member.adoption else "made",
         }
+        for plan in plans
         for member in plan.members
     ]
     if form == "table":
-        click.echo(
-            f"network {plan.network.name}: mode {plan.mode.name} at "
-            f"{plan.network.hook.name.lower()}, subnet {plan.network.subnet}, "
-            f"{len(plan.members)} attached, {len(plan.present)} there before",
-            err=True,
-        )
+        for plan in plans:
+            click.echo(
+                f"network {plan.network.name}: mode {plan.mode.name} at "
+                f"{plan.network.hook.name.lower()}, subnet {plan.network.subnet}, "
+                f"{len(plan.members)} attached, {len(plan.present)} there before",
+                err=True,
+            )
     output.rows(form, rows, {**_HEADINGS, "interface": "interface"})
 
 
@@ -150,15 +179,19 @@ Examples:
   ebpfnet detach                 the whole network "default"
   ebpfnet detach ns1             one endpoint
   ebpfnet detach --network lab2
+  ebpfnet detach --lab bridge    its bridge forwards again
   ebpfnet detach --all           every network
 """
 )
 @click.argument("namespaces", nargs=-1, metavar="[NETNS]...", shell_complete=options.complete_netns)
 @options.network
+@options.lab
 @click.option("--all", "everything", is_flag=True, help="Every network.")
 @options.output
 @options.verbose
-def detach(namespaces: tuple[str, ...], network: str, everything: bool, form: str) -> None:
+def detach(
+    namespaces: tuple[str, ...], network: str, lab: str, everything: bool, form: str
+) -> None:
     """Undo attach: what it made goes, what it adopted is put back exactly as it was."""
     options.require_privileges()
     from datapath import detaching
@@ -166,6 +199,16 @@ def detach(namespaces: tuple[str, ...], network: str, everything: bool, form: st
 
     if everything and namespaces:
         raise click.UsageError("--all takes no NETNS")
+    if lab and (everything or namespaces):
+        raise click.UsageError("--lab takes neither NETNS nor --all")
+    if lab:
+        detached = _given_back(lab)
+    else:
+        detached = [
+            (name, endpoint)
+            for name in (names() if everything else [network])
+            for endpoint in detaching.detach(name, namespaces)
+        ]
     rows = [
         {
             "network": name,
@@ -175,12 +218,23 @@ def detach(namespaces: tuple[str, ...], network: str, everything: bool, form: st
             "ipv4": str(endpoint.ipv4) if endpoint.ipv4 else None,
             "host_ifname": endpoint.host_ifname,
         }
-        for name in (names() if everything else [network])
-        for endpoint in detaching.detach(name, namespaces)
+        for name, endpoint in detached
     ]
     if form == "table":
         click.echo(f"{len(rows)} detached", err=True)
     output.rows(form, rows, {"network": "network", **_HEADINGS})
+
+
+def _given_back(lab: str) -> list[tuple[str, Endpoint]]:
+    from datapath.labs import catalogue, switching
+
+    standing = catalogue.standing(lab)
+    if not (detached := switching.back(standing)):
+        raise NotFound(
+            f"lab {standing.name} is not switched to eBPF",
+            remedy=f"ebpfnet attach --lab {standing.name}",
+        )
+    return detached
 
 
 @click.command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,14 +29,6 @@ def _complete_lab(
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-def _complete_standing(
-    ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    from datapath.labs.catalogue import running
-
-    return [CompletionItem(lab.name) for lab in running() if lab.name.startswith(incomplete)]
-
-
 def _complete_node(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
@@ -47,7 +39,7 @@ def _complete_node(
 
 
 _standing = click.argument(
-    "name", required=False, default="", metavar="[LAB]", shell_complete=_complete_standing
+    "name", required=False, default="", metavar="[LAB]", shell_complete=options.complete_standing
 )
 
 
@@ -82,7 +74,7 @@ Examples:
 def list_labs(form: str) -> None:
     """The presets, and whether this machine can make them; what is up."""
     options.require_privileges()
-    from datapath.labs import catalogue, needs
+    from datapath.labs import catalogue, needs, switching
 
     up = {each.name: each for each in catalogue.running()}
     labs = {each.name: each for each in catalogue.presets()}
@@ -96,13 +88,18 @@ def list_labs(form: str) -> None:
                 "available": not lacking,
                 "reason": "; ".join(lacking),
                 "up": each.name in up,
+                "switched": each.name in up and switching.is_switched(each),
             }
         )
     if form == "table":
-        rows = [
-            {**row, "state": "up" if row["up"] else row["reason"] or "available"} for row in rows
-        ]
+        rows = [{**row, "state": _state(row)} for row in rows]
     output.rows(form, rows, {"name": "lab", "title": "title", "state": "state"})
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    if row["up"]:
+        return "up, joined by eBPF" if row["switched"] else "up"
+    return row["reason"] or "available"
 
 
 @lab.command(

@@ -11,7 +11,15 @@ from click.shell_completion import CompletionItem
 
 from datapath.privileges import require as require_privileges
 
-__all__ = ["complete_netns", "network", "output", "require_privileges", "verbose"]
+__all__ = [
+    "complete_netns",
+    "complete_standing",
+    "lab",
+    "network",
+    "output",
+    "require_privileges",
+    "verbose",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -41,6 +49,15 @@ def complete_netns(
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
+def complete_standing(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Labs that are up."""
+    from datapath.labs.catalogue import running
+
+    return [CompletionItem(lab.name) for lab in running() if lab.name.startswith(incomplete)]
+
+
 network = click.option(
     "--network",
     default="default",
@@ -48,6 +65,13 @@ network = click.option(
     metavar="NAME",
     shell_complete=_complete_network,
     help="The network: its maps are pinned under /sys/fs/bpf/ebpfnet/NAME.",
+)
+lab = click.option(
+    "--lab",
+    default="",
+    metavar="LAB",
+    shell_complete=complete_standing,
+    help="What forwards in a lab that is up (see `ebpfnet lab`).",
 )
 output = click.option(
     "-o",

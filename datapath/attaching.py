@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from pathlib import Path
 from typing import Final
 
+from datapath import journal as journals
 from datapath import members as describing
 from datapath import modes, names, refreshing
 from datapath import network as networks
@@ -74,7 +75,7 @@ def attach(
     """
     networks.require_bpffs()
     names.network_name(request.network)
-    with Journal(request.network) as journal:
+    with journals.at_home(request.network), Journal(request.network) as journal:
         journal.recover()
         _forget_vanished(journal, request.network)
         made = plan(request)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any, Final
 
+from datapath import journal as journals
 from datapath import sockets
 from datapath.endpoint import IPV6_PREFIX_LENGTH, Endpoint
 from datapath.errors import KernelError
@@ -49,12 +50,13 @@ def check(network: Network) -> list[Finding]:
 
     Only reads. Raises LayoutMismatch where the maps are not ours to read, KernelError.
     """
-    state = _State(network)
-    return [
-        finding
-        for part in (_attachments, _sockets, _endpoints, _namespaces, _addresses, _devices)
-        for finding in part(state)
-    ]
+    with journals.at_home(network.name):
+        state = _State(network)
+        return [
+            finding
+            for part in (_attachments, _sockets, _endpoints, _namespaces, _addresses, _devices)
+            for finding in part(state)
+        ]
 
 
 class _State:

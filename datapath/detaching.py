@@ -15,7 +15,7 @@ from datapath import network as networks
 from datapath.endpoint import Endpoint
 from datapath.errors import Busy, EbpfnetError, KernelError, LayoutMismatch, NotFound
 from datapath.journal import NETWORK_OWNER, Journal
-from datapath.kernel.net import links
+from datapath.kernel.net import links, netns
 from datapath.labs import JOURNAL_PREFIX
 from datapath.network import Network
 from datapath.steps.interfaces import ExpediteRcu
@@ -35,7 +35,7 @@ def detach(network: str, targets: Sequence[str] = ()) -> list[Endpoint]:
             f"there is no network {network}",
             remedy=f"networks: {', '.join(networks.names()) or 'none'}",
         )
-    with Journal(network) as journal:
+    with journals.at_home(network), Journal(network) as journal:
         recovered = journal.recover()
         if network not in networks.names():
             if recovered:
@@ -81,7 +81,12 @@ def collect(*, force: bool = False, report: Callable[[str], None] = lambda line:
     found = {*networks.names(), *journals.networks()}
     for name in sorted(found, key=lambda name: (not name.startswith(JOURNAL_PREFIX), name)):
         try:
-            with Journal(name, wait=False) as journal:
+            if (home := journals.home(name)) and not netns.in_use(home):
+                programs.uninstall(name)
+                journals.forget(name)
+                say(f"{name}: removed, the network namespace that it was made in has gone")
+                continue
+            with journals.at_home(name), Journal(name, wait=False) as journal:
                 _repair(journal, force, say)
         except Busy:
             report(f"{name}: another process is working on it, left alone")

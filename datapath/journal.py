@@ -25,7 +25,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -93,10 +93,12 @@ class Journal:
         try:
             self._read()
             if self._host not in (0, netns.host_inode()):
+                named = _named(self._host)
+                where = f"for {named.name}" if named else "for the machine's own"
+                path = named.path if named else "/proc/1/ns/net"
                 raise Conflict(
                     f"network {network} was made in another network namespace than this one",
-                    remedy="run this there: for the machine's own, "
-                    "nsenter --net=/proc/1/ns/net ebpfnet ...",
+                    remedy=f"run this there: {where}, nsenter --net={path} ebpfnet ...",
                 )
         except BaseException:
             os.close(self._fd)
@@ -303,6 +305,40 @@ def _step_event(number: int, owner: int, step: Step) -> dict[str, Any]:
 
 def _line(event: dict[str, Any]) -> bytes:
     return json.dumps(event).encode() + b"\n"
+
+
+def home(network: str) -> int:
+    """The inode of the namespace that a network was made in, 0 where no journal says so."""
+    try:
+        with (FOLDER / f"{network}{_SUFFIX}").open("rb") as file:
+            return int(json.loads(file.readline())["host"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
+
+
+def is_here(network: str) -> bool:
+    """Whether a network's host ends are in this namespace, where ifindexes are to be told apart."""
+    return home(network) in (0, netns.host_inode())
+
+
+def forget(network: str) -> None:
+    """Remove a journal that nothing can be undone of any more; no error where there is none."""
+    (FOLDER / f"{network}{_SUFFIX}").unlink(missing_ok=True)
+    with suppress(OSError):  # another network's journal is in it
+        FOLDER.rmdir()
+
+
+@contextmanager
+def at_home(network: str) -> Iterator[None]:
+    """A block in the namespace that a network was made in, where that is another with a name."""
+    inode = home(network)
+    named = None if inode == netns.host_inode() else _named(inode)
+    with netns.entered(named.path) if named else nullcontext():
+        yield
+
+
+def _named(inode: int) -> netns.Netns | None:
+    return next((each for each in netns.named() if each.inode == inode), None)
 
 
 def networks() -> list[str]:

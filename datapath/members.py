@@ -25,6 +25,7 @@ from datapath.endpoint import (
     random_mac,
 )
 from datapath.errors import Conflict, EbpfnetError
+from datapath.journal import is_here
 from datapath.kernel.net import bridge, ethtool, links, netns, sysctl, tc
 from datapath.kernel.net.links import Link
 from datapath.modes.base import EbpfMode, NetworkSpec
@@ -98,7 +99,7 @@ def find_interface(target: Target, host_links: Sequence[Link], network: str) -> 
         )
     link, host = pairs[0]
     for other in networks.names():
-        if other == network:
+        if other == network or not is_here(other):
             continue
         in_use = False
         # One that is just being made, or that we cannot read, has no say.

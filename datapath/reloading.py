@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datapath import modes, names
-from datapath.journal import Journal
+from datapath.journal import Journal, at_home
 from datapath.network import Network
 
 
@@ -14,6 +14,6 @@ def reload(network: str) -> int:
     on where it has not been replaced.
     """
     names.network_name(network)
-    with Network(network) as existing, Journal(network) as journal:
+    with Network(network) as existing, at_home(network), Journal(network) as journal:
         journal.recover()
         return modes.by_id(existing.mode).reload(existing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from datapath import journal as journals
 from datapath import network as networks
 from datapath.endpoint import Endpoint
 from datapath.errors import EbpfnetError, KernelError
@@ -19,7 +20,7 @@ def read() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for name in networks.names():
         try:
-            with Network(name) as network:
+            with Network(name) as network, journals.at_home(name):
                 found.append(_network(network))
         except EbpfnetError as error:
             found.append({"network": name, "error": str(error)})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from datapath import modes, names
 from datapath.errors import EbpfnetError, InvalidInput
+from datapath.journal import home
 from datapath.kernel.net import links, netns
 from datapath.kernel.net.netns import Netns
 from datapath.network import Network
@@ -62,9 +63,9 @@ def advice(wanted: Place) -> tuple[str, Place] | None:
 
     That is so at the host end of an endpoint whose frames skip it.
     """
-    if wanted.node.inode != netns.host_inode():
-        return None
     for name in networks():
+        if home(name) != wanted.node.inode:
+            continue
         try:
             with Network(name) as network:
                 reason = _SKIPS_HOST_END.get(modes.by_id(network.mode).name)

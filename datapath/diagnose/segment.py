@@ -53,12 +53,12 @@ def _joined(world: World, at: Port) -> Iterator[Port]:
     peer = world.peer(at)
     if peer:
         yield peer
-    if at.node is world.host and at.ifname in world.endpoints:
-        network, _ = world.endpoints[at.ifname]
+    if at.key in world.endpoints:
+        network, _ = world.endpoints[at.key]
         yield from (
-            Port(world.host, endpoint.host_ifname)
+            Port(at.node, endpoint.host_ifname)
             for other, endpoint in world.endpoints.values()
-            if other is network and endpoint.host_ifname in world.host.links
+            if other is network and endpoint.host_ifname in at.node.links
         )
     if link.master and (bridge := at.node.by_index.get(link.master)) and _bridged(world, at):
         yield Port(at.node, bridge.ifname)
@@ -73,8 +73,8 @@ def _joined(world: World, at: Port) -> Iterator[Port]:
 
 def _bridged(world: World, port: Port) -> bool:
     """Whether a bridge sees what its port is sent: all, or what the kit's program leaves to it."""
-    network, _ = world.endpoints.get(port.ifname, (None, None))
-    return port.node is not world.host or not network or network.otherwise is Otherwise.KERNEL
+    network, _ = world.endpoints.get(port.key, (None, None))
+    return not network or network.otherwise is Otherwise.KERNEL
 
 
 def _macvlans(world: World, at: Port) -> Iterator[Port]:

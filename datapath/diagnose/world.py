@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 
 from datapath.endpoint import Endpoint
 from datapath.errors import EbpfnetError
+from datapath.journal import home
 from datapath.kernel.net import links, netns, state, sysctl
 from datapath.kernel.net.netns import Netns
 from datapath.kernel.net.state import LinkRow, NeighbourRow, RouteRow
@@ -143,10 +144,10 @@ class World:
         return found
 
     @cached_property
-    def endpoints(self) -> dict[str, tuple[Network, Endpoint]]:
-        """Endpoints of the kit's networks, by the name of their host end."""
+    def endpoints(self) -> dict[tuple[int, str], tuple[Network, Endpoint]]:
+        """Endpoints of the kit's networks, by the keys of the ports that are their host ends."""
         return {
-            endpoint.host_ifname: (network, endpoint)
+            (home(network.name), endpoint.host_ifname): (network, endpoint)
             for network in self.networks
             for endpoint in network.endpoints()
         }

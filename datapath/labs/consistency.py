@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from datapath.labs.document import Fields, Item
 from datapath.labs.kinds import KINDS
-from datapath.labs.model import HOST, VETH, End, Interface, Lab, Link, Node
-from datapath.labs.values import MAX_NAME
+from datapath.labs.model import HOST, VETH, End, Interface, Lab, Node
 
 
 def check(lab: Lab, fields: Fields) -> None:
@@ -42,20 +41,21 @@ def _check_links(lab: Lab, fields: Fields) -> None:
 
 
 def _check_ebpf(lab: Lab, nodes: tuple[str, ...], item: Item) -> None:
-    if len(lab.name) > MAX_NAME:
-        item.refuse(f"the network would be called {lab.name}", remedy=f"name: up to {MAX_NAME}")
     for name in nodes:
         if name == HOST or name not in lab.nodes:
             item.refuse(f"there is no node {name} that could be joined by eBPF")
-        if not any(_leads_to_host(link, name) for link in lab.links):
+        there = [
+            far.node
+            for link in lab.links
+            for near, far in (link.ends, link.ends[::-1])
+            if near.node == name
+        ]
+        if len(there) != 1 or there[0] in nodes:
             item.refuse(
-                f"{name} has no link to the machine itself, where the programs sit",
-                remedy=f"add a link {name}:eth0 -- {HOST}:{name}",
+                f"{name} has links to {', '.join(there) or 'nobody'}, and programs sit "
+                "at the other end of the only one, which is at no member",
+                remedy=f"leave one link, such as {name}:eth0 -- {HOST}:{name}",
             )
-
-
-def _leads_to_host(link: Link, node: str) -> bool:
-    return {end.node for end in link.ends} == {node, HOST}
 
 
 def _check_interface(lab: Lab, node: Node, interface: Interface, item: Item) -> None:

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from datapath import journal as journals
-from datapath.attaching import Request, attach
-from datapath.detaching import detach
 from datapath.errors import Conflict, NotFound
 from datapath.journal import NETWORK_OWNER, Journal
-from datapath.labs import catalogue, needs, planning
+from datapath.labs import catalogue, needs, planning, switching
 from datapath.labs.catalogue import journal_name, record
 from datapath.labs.model import Lab
 from datapath.steps.nodes import KeepRecord
@@ -40,9 +38,7 @@ def up(lab: Lab, progress: Progress = lambda done, total: None) -> None:
             for done, step in enumerate(steps):
                 progress(done, len(steps))
                 journal.do(NETWORK_OWNER, step)
-            if lab.ebpf:
-                targets = [planning.netns_name(lab.name, node) for node in lab.ebpf.nodes]
-                attach(Request(targets, network=lab.name, mode=lab.ebpf.mode))
+            switching.join(lab)
         progress(len(steps), len(steps))
 
 
@@ -53,6 +49,5 @@ def down(name: str) -> None:
     with Journal(journal_name(name)) as journal:
         # Killed before it had a record, it has no network yet; or that was detached by hand.
         with suppress(NotFound):
-            if catalogue.standing(name).ebpf:
-                detach(name)
+            switching.back(catalogue.standing(name))
         journal.undo(journal.entries())

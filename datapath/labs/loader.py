@@ -16,6 +16,7 @@ from datapath.labs.kinds import KINDS, Kind
 from datapath.labs.model import HOST, VETH, Ebpf, End, Interface, Lab, Link, Node, Shape, Try
 from datapath.labs.reaching import who_reaches_what
 from datapath.modes import ALIASES, DEFAULT, EBPF
+from datapath.records import Otherwise
 
 MAX_LAB_NAME: Final = 31  # which goes before a node's name in that of its namespace
 
@@ -77,12 +78,17 @@ def _try(item: Item) -> Try:
 
 
 def _ebpf(item: Item) -> Ebpf:
-    fields = item.fields(("nodes", "mode"), required=("nodes",))
+    fields = item.fields(("nodes", "mode", "otherwise"), required=("nodes",))
     modes = (DEFAULT, *ALIASES, *(mode.name for mode in EBPF))
     return Ebpf(
         fields.each("nodes", Item.text),
         fields.value("mode", lambda each: each.choice(tuple(dict.fromkeys(modes))), DEFAULT),
+        fields.value("otherwise", _otherwise, Otherwise.DROP),
     )
+
+
+def _otherwise(item: Item) -> Otherwise:
+    return Otherwise[item.choice(tuple(each.name.lower() for each in Otherwise)).upper()]
 
 
 def _link(item: Item) -> Link:

@@ -18,6 +18,7 @@ from ipaddress import (
 from typing import Final
 
 from datapath.names import HOST as HOST
+from datapath.records import Otherwise
 
 Address = IPv4Address | IPv6Address
 Interfaced = IPv4Interface | IPv6Interface  # an address with its prefix length
@@ -157,6 +158,7 @@ class Ebpf:
 
     nodes: tuple[str, ...]
     mode: str
+    otherwise: Otherwise
 
 
 @dataclass(frozen=True, slots=True)

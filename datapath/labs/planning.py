@@ -9,6 +9,7 @@ from typing import Final
 
 from datapath.journal import Step
 from datapath.kernel.net import netns
+from datapath.labs import groups
 from datapath.labs.consistency import parent_of
 from datapath.labs.model import HOST, VETH, End, Interface, Lab, Node, Shape
 from datapath.steps.devices import (
@@ -68,9 +69,13 @@ def commands(lab: Lab) -> list[str]:
     """The same as a person would type it."""
     typed = [each for step in steps(lab, "") for each in step.commands()]
     if lab.ebpf:
-        namespaces = [netns_name(lab.name, node) for node in lab.ebpf.nodes]
-        options = ("--network", lab.name, "--mode", lab.ebpf.mode)
-        typed.append(command("ebpfnet", "attach", *namespaces, *options))
+        options = ("--mode", lab.ebpf.mode, "--otherwise", lab.ebpf.otherwise.name.lower())
+        for group in groups.declared(lab):
+            # Not by `ip netns exec`, which hides bpffs.
+            inside = [] if group.node == HOST else ["nsenter", f"--net={path(lab, group.node)}"]
+            members = [netns_name(lab.name, node) for node in group.members]
+            network = ("--network", group.network)
+            typed.append(command(*inside, "ebpfnet", "attach", *members, *network, *options))
     return typed
 
 

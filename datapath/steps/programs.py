@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from datapath import records
 from datapath.errors import Conflict, KernelError, NotFound
+from datapath.journal import is_here
 from datapath.kernel.bpf import libbpf, links
 from datapath.kernel.bpf.maps import Map, apply_differences
 from datapath.kernel.net import links as net_links
@@ -161,7 +162,7 @@ class AddEndpoint:
 
     def _check_alone(self, ifindex: int) -> None:
         """Two networks that adopt an interface at once both get here: one at least gives way."""
-        for other in {*names()} - {self.network}:
+        for other in filter(is_here, {*names()} - {self.network}):
             # One that is half made or half gone has no say.
             with (
                 suppress(KernelError),

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from datapath.errors import Conflict, EbpfnetError, Unsupported
-from datapath.labs import catalogue, checks, lifecycle, needs, planning
+from datapath.labs import catalogue, checks, groups, lifecycle, needs, planning, switching
 from datapath.labs.loader import load
 from datapath.labs.model import Lab
+from datapath.network import Network
 from tests.support import hosts, inventory
 from tests.support.crash import Judge, Launcher, Run
 
@@ -284,18 +285,98 @@ def test_lab_joined_by_ebpf_that_is_killed_leaves_nothing_after_gc(kit: Launcher
     assert judge.differences() == []
 
 
-def test_lab_bridge_can_be_joined_by_ebpf_and_given_back() -> None:
-    with standing(catalogue.declared("bridge")) as lab:
-        before = hosts.run("bridge", "-j", "link").stdout
-        assert len(json.loads(before)) == 2
-        hosts.ebpfnet("attach", "bridge-ns1", "bridge-ns2", "--network", "switched")
-        try:
-            assert json.loads(hosts.run("bridge", "-j", "link").stdout) == []
-            assert wrong(lab) == []
-        finally:
-            hosts.ebpfnet("detach", "--network", "switched")
-        assert hosts.until(lambda: hosts.run("bridge", "-j", "link").stdout == before)
-        assert wrong(lab) == []
+def unsettled(labs: list[Lab]) -> list[str]:
+    """Veths whose state or link-local addresses the kernel has yet to make up its mind about."""
+    said = [
+        hosts.run("ip", "-o", "addr", "show", *type_, netns=planning.netns_name(lab.name, node))
+        for lab in labs
+        for node in lab.nodes
+        if node != "host"
+        for type_ in (["type", "veth"], ["tentative"])
+    ]
+    return [line for done in said for line in done.stdout.splitlines() if "tentative" in line]
+
+
+def test_every_lab_with_a_bridge_or_router_can_be_switched_and_back() -> None:
+    """And whoever reaches whom does so all the while, between members by way of the program."""
+    possible = [
+        lab for lab in catalogue.presets() if groups.switchable(lab) and not needs.missing(lab)
+    ]
+    assert {"bridge", "nat", "docker", "routed", "flannel-udp"} <= {lab.name for lab in possible}
+    try:
+        for lab in possible:
+            lifecycle.up(lab)
+        assert hosts.until(lambda: not unsettled(possible))
+        before = inventory.take()
+        for lab in possible:
+            assert not switching.is_switched(lab)
+            switching.switch(lab)
+            with pytest.raises(Conflict, match=f"lab {lab.name} is switched to eBPF already"):
+                switching.switch(lab)
+        with ThreadPoolExecutor(len(possible)) as pool:
+            assert [line for lines in pool.map(wrong, possible) for line in lines] == []
+        for lab in possible:
+            for group in groups.switchable(lab):
+                with Network(group.network) as network:
+                    sent = [network.stats(each.id).tx_packets for each in network.endpoints()]
+                assert len(sent) == len(group.members)
+                assert all(sent), f"{group}: {sent}"
+        assert all(map(switching.back, possible))
+        assert inventory.left_behind(before) == []
+        with ThreadPoolExecutor(len(possible)) as pool:
+            assert [line for lines in pool.map(wrong, possible) for line in lines] == []
+        switching.switch(possible[0])  # which goes with the lab
+    finally:
+        for name in catalogue.journalled():
+            lifecycle.down(name)
+
+
+def test_lab_is_switched_by_name_and_without_a_bridge_it_is_not() -> None:
+    with standing(catalogue.declared("docker")):
+        rows = json.loads(hosts.ebpfnet("attach", "--lab", "docker", "-o", "json").stdout)
+        assert {row["netns"] for row in rows} == {"docker-web", "docker-db"}
+        again = hosts.ebpfnet("attach", "--lab", "docker", check=False)
+        assert "lab docker is switched to eBPF already; ebpfnet detach --lab" in again.stderr
+        listed = json.loads(hosts.ebpfnet("lab", "list", "-o", "json").stdout)
+        assert [row["name"] for row in listed if row["switched"]] == ["docker"]
+        (network,) = json.loads(hosts.ebpfnet("status", "-o", "json").stdout)
+        assert [each["state"] for each in network["endpoints"]] == ["attached"] * 2
+        assert "nothing is wrong" in hosts.ebpfnet("diagnose", "docker-web", "docker-db").stdout
+        hosts.ebpfnet("map", "check", "--network", network["network"])
+        hosts.ebpfnet("detach", "--lab", "docker")
+        assert json.loads(hosts.ebpfnet("status", "-o", "json").stdout) == []
+        listed = json.loads(hosts.ebpfnet("lab", "list", "-o", "json").stdout)
+        assert [row["name"] for row in listed if row["up"]] == ["docker"]
+        assert not any(row["switched"] for row in listed)
+        back = hosts.ebpfnet("detach", "--lab", "docker", check=False)
+        assert "lab docker is not switched to eBPF" in back.stderr
+    with standing(catalogue.declared("veth-pair")):
+        done = hosts.ebpfnet("attach", "--lab", "veth-pair", check=False)
+        assert "lab veth-pair has nothing that eBPF could take over" in done.stderr
+        assert done.returncode == 2
+
+
+@pytest.mark.parametrize("moment", ["bpf_obj_pin", "bpf_link_create"])
+@pytest.mark.parametrize("repair", ["gc", "lab down docker"])
+def test_switching_that_is_killed_is_put_right(kit: Launcher, repair: str, moment: str) -> None:
+    judge = Judge()
+    lifecycle.up(catalogue.declared("docker"))
+    assert kit.run("attach", "--lab", "docker", at=moment).killed
+    assert kit.run(*repair.split()).code == 0
+    assert not Path("/sys/fs/bpf/ebpfnet").exists()
+    if repair == "gc":
+        lifecycle.down("docker")
+    assert judge.differences() == []
+
+
+def test_gc_removes_a_network_whose_home_has_gone() -> None:
+    judge = Judge()
+    lifecycle.up(catalogue.declared("docker"))
+    switching.switch(catalogue.standing("docker"))
+    hosts.ip("netns", "del", "docker-machine")
+    assert "docker: removed" in hosts.ebpfnet("gc").stdout
+    lifecycle.down("docker")
+    assert judge.differences() == []
 
 
 def test_processes_of_a_lab_end_with_it_and_with_nothing_else(name: str) -> None:

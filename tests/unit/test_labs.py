@@ -146,7 +146,9 @@ BAD = [
     ("links:", "ebpf: {mode: tc}\nlinks:", 9, "ebpf", "nodes is missing"),
     ("links:", "ebpf: {nodes: [a], mode: cable}\nlinks:", 9, "ebpf.mode", "not known"),
     ("links:", "ebpf: {nodes: [c]}\nlinks:", 9, "ebpf", "no node c"),
-    ("links:", "ebpf: {nodes: [a]}\nlinks:", 9, "ebpf", "no link to the machine itself"),
+    ("links:", "ebpf: {nodes: [a, b]}\nlinks:", 9, "ebpf", "a has links to b, and programs sit"),
+    ("links:", "  c:\nebpf: {nodes: [c]}\nlinks:", 10, "ebpf", "c has links to nobody"),
+    ("links:", "ebpf: {nodes: [a], otherwise: no}\nlinks:", 9, "ebpf.otherwise", "not known"),
     ("  a:", "  host: {sysctls: {net.x: 1}}\n  a:", 3, "nodes.host.sysctls", "machine itself"),
     ("  a:", "  host: {interfaces: {t: {type: tun}}}\n  a:", 3, None, "somebody else's"),
 ]

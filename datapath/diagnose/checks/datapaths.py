@@ -15,12 +15,9 @@ from datapath.kernel.net import ethtool
 
 def check(world: World, way: Walk) -> Iterator[Cause]:
     """datapath-entry, xdp-offload."""
-    passed = {
-        port.ifname for leg in way.legs for port in leg.way if port.node is world.host
-    } & world.endpoints.keys()
+    passed = {port.key for leg in way.legs for port in leg.way} & world.endpoints.keys()
     for network in world.networks:
-        own = [e for each, e in world.endpoints.values() if each is network]
-        if not any(endpoint.host_ifname in passed for endpoint in own):
+        if not any(world.endpoints[key][0] is network for key in passed):
             continue
         for finding in checking.check(network):
             yield Cause(
@@ -32,7 +29,7 @@ def check(world: World, way: Walk) -> Iterator[Cause]:
         wanted = modes.by_id(network.mode).offloads
         for port in (leg_port for leg in way.legs for leg_port in (leg.out, leg.arrival)):
             peer = world.peer(port)
-            if not wanted or peer is None or peer.ifname not in passed:
+            if not wanted or peer is None or peer.key not in passed:
                 continue
             there = port.node.run(partial(ethtool.get_features, port.ifname, wanted))
             for name, value in wanted.items():

@@ -15,7 +15,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -86,6 +87,15 @@ def named() -> list[Netns]:
     return [found for path in paths if (found := at(path.name, path))]
 
 
+def in_use(inode: int) -> bool:
+    """Whether a namespace exists: it has a name, or a process is in it."""
+    for path in (*FOLDER.glob("*"), *Path("/proc").glob("[0-9]*/ns/net")):
+        with suppress(OSError):  # it has gone since
+            if path.stat().st_ino == inode:
+                return True
+    return False
+
+
 def create(name: str, prepare: Callable[[], None] = lambda: None) -> None:
     """Make a namespace and bind it to /run/netns/`name`, as `ip netns add` does.
 
@@ -146,17 +156,38 @@ def run_inside(path: Path, work: Callable[[], T]) -> T:
     """
 
     def enter() -> T:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise KernelError(f"opening namespace {path}", error.errno or errno.EIO) from error
-        try:
-            _call(f"entering namespace {path}", "setns", fd, _CLONE_NEWNET)
-        finally:
-            os.close(fd)
+        _enter(path)
         return work()
 
     return _in_thread(enter)
+
+
+@contextmanager
+def entered(path: Path) -> Iterator[None]:
+    """A block in the namespace that `path` opens, for all that the process does in it.
+
+    For the main thread, which is what others take for the process (/proc/self). Raises KernelError.
+    """
+    before = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(path)
+        try:
+            yield
+        finally:
+            _call("coming back from a namespace", "setns", before, _CLONE_NEWNET)
+    finally:
+        os.close(before)
+
+
+def _enter(path: Path) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(f"opening namespace {path}", error.errno or errno.EIO) from error
+    try:
+        _call(f"entering namespace {path}", "setns", fd, _CLONE_NEWNET)
+    finally:
+        os.close(fd)
 
 
 def cookie(path: Path) -> int:
