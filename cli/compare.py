@@ -50,6 +50,7 @@ Examples:
   ebpfnet compare bridge routed tc:clsact xdp    each of them, in turn
   ebpfnet compare --workload ns_per_packet,tcp_crr
   ebpfnet compare --mode mine=prog.c:handle      your own program beside them
+  ebpfnet compare --lab docker                   its bridge, and eBPF in its place
   ebpfnet compare --json run.json --report run.html    every sample, and a page to show
   ebpfnet compare --example > mine.yaml; ebpfnet compare mine.yaml --json run.json
   ebpfnet compare --resume run.json              go on after ctrl-C
@@ -73,6 +74,18 @@ Examples:
     metavar="W,...",
     shell_complete=_complete_workload,
     help="What to measure; see --list.  [default: ns_per_packet,tcp_stream,tcp_rr]",
+)
+@click.option(
+    "--lab",
+    metavar="LAB|FILE.yaml",
+    shell_complete=options.complete_preset,
+    help="Between nodes of that lab: as it is `declared`, and switched to eBPF modes.",
+)
+@click.option(
+    "--between",
+    nargs=2,
+    metavar="SENDER RECEIVER",
+    help="Which nodes of the lab.  [default: two that can be switched, or that reach each other]",
 )
 @click.option(
     "--precision",
@@ -263,6 +276,13 @@ def _begin(
     else:
         experiment = Experiment(modes=(modes.DEFAULT,)) if check else Experiment()
     experiment = _with(replace(experiment, check=check or experiment.check), declared)
+    if declared["lab"]:
+        from datapath.labs import catalogue
+
+        lab = catalogue.declared(declared["lab"])
+        experiment = experiment.in_lab(lab, declared["between"] or ())
+    elif declared["between"]:
+        raise click.UsageError("--between names nodes of a lab: give --lab")
     report = _run(experiment, view, outputs)
     view.report(report)
     if experiment.check:
@@ -275,8 +295,8 @@ def _again(
     from datapath.compare import files, repeating
     from datapath.compare.environment import differences
 
-    if names:
-        raise click.UsageError("--repeat takes the modes from the file")
+    if names or declared["lab"] or declared["between"]:
+        raise click.UsageError("--repeat takes modes and lab from the file")
     before, experiment = files.load_to_repeat(repeat)
     report = _run(_with(experiment, declared), view, outputs)
     held = repeating.held(before, report)

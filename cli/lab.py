@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 _WIDEST_MATRIX: Final = 12  # columns; what is larger is told in words
 
 
-def _complete_lab(
-    ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    from datapath.labs.catalogue import PRESETS
-
-    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
-
-
 def _complete_node(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
@@ -109,7 +100,7 @@ Examples:
   ebpfnet lab up ./mine.yaml
 """
 )
-@click.argument("source", metavar="LAB|FILE.yaml", shell_complete=_complete_lab)
+@click.argument("source", metavar="LAB|FILE.yaml", shell_complete=options.complete_preset)
 @options.verbose
 def up(source: str) -> None:
     """Build a lab; all of it, or nothing where something fails.
@@ -135,7 +126,9 @@ Examples:
   ebpfnet lab show vxlan --yaml > mine.yaml
 """
 )
-@click.argument("source", metavar="[LAB|FILE.yaml]", default="", shell_complete=_complete_lab)
+@click.argument(
+    "source", metavar="[LAB|FILE.yaml]", default="", shell_complete=options.complete_preset
+)
 @click.option("--commands", "as_commands", is_flag=True, help="What a person would type for it.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="Its declaration, to copy and change.")
 @options.output
@@ -208,7 +201,9 @@ Examples:
   ebpfnet lab draw flannel-vxlan --svg lab.svg
 """
 )
-@click.argument("source", metavar="[LAB|FILE.yaml]", default="", shell_complete=_complete_lab)
+@click.argument(
+    "source", metavar="[LAB|FILE.yaml]", default="", shell_complete=options.complete_preset
+)
 @click.option(
     "--svg",
     "file",

@@ -13,6 +13,7 @@ from datapath.privileges import require as require_privileges
 
 __all__ = [
     "complete_netns",
+    "complete_preset",
     "complete_standing",
     "lab",
     "network",
@@ -47,6 +48,16 @@ def complete_netns(
     except OSError:
         return []
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+
+
+def complete_preset(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Labs of the package; for files, what the shell knows."""
+    from datapath.labs.catalogue import PRESETS
+
+    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def complete_standing(

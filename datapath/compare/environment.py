@@ -13,9 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from datapath.compare.declared import LabMode
 from datapath.compare.lab import Lab
 from datapath.compare.processes import Tool
-from datapath.kernel.bpf import compiler
+from datapath.kernel.bpf import compiler, features
 from datapath.kernel.net import ethtool, netns, sysctl
 from datapath.modes.base import EbpfMode
 from datapath.steps.interfaces import HOST_NETNS
@@ -100,11 +101,12 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
 
 def mode(lab: Lab) -> dict[str, Any]:
     """What a name in the report stands for, where an eBPF mode's programs sit, a packet's path."""
-    ebpf = isinstance(lab.mode, EbpfMode)
+    program = lab.mode.ebpf if isinstance(lab.mode, LabMode) else lab.mode
+    hook = features.preferred_hook(program.hooks) if isinstance(program, EbpfMode) else None
     return {
         "name": lab.mode.name,
         "summary": lab.mode.summary,
-        "hook": lab.network.hook.name.lower() if ebpf else None,
+        "hook": hook.name.lower() if hook else None,
         "path": [asdict(station) for station in lab.mode.path],
     }
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from datapath import modes
-from datapath.compare import workloads
+from datapath.compare import declared, workloads
 from datapath.compare.workloads.base import Effort, Workload
 from datapath.errors import InvalidInput
+from datapath.labs.loader import load
+from datapath.labs.model import Lab
 from datapath.modes import user
 from datapath.modes.base import Mode
 
@@ -40,6 +42,17 @@ class Experiment:
     seed: int | None = None  # of order and intervals; None: a fresh one
     effort: Effort = field(default_factory=Effort)
     check: bool = False  # the one mode against itself
+    # A lab that it takes place in, by its name and the lines of its declaration, and the nodes that
+    # send and receive; without one, a pair of namespaces that is made for it.
+    lab: str = ""
+    declaration: tuple[str, ...] = ()
+    between: tuple[str, ...] = ()
+
+    def in_lab(self, lab: Lab, between: tuple[str, ...]) -> Experiment:
+        """The same in a lab, by the modes that are usual there where none are chosen."""
+        chosen = declared.usual(lab) if self.modes == DEFAULT_MODES else self.modes
+        lines = tuple(lab.text.splitlines())
+        return replace(self, modes=chosen, lab=lab.name, declaration=lines, between=between)
 
     def labelled(self) -> dict[str, Mode]:
         """The modes by their names in the report.
@@ -47,10 +60,14 @@ class Experiment:
         Raises InvalidInput for what there is not, for a name given twice, and for a check of
         several.
         """
-        chosen = []
-        for name in self.modes:
-            mode = modes.get(name)
-            chosen.append((mode.name if user.is_meant(name) else name, mode))
+        chosen: list[tuple[str, Mode]] = []
+        if self.lab:
+            lab = load("\n".join(self.declaration) + "\n", self.lab, self.lab)
+            chosen += declared.modes_of(lab, self.between, self.modes).items()
+        else:
+            for name in self.modes:
+                mode = modes.get(name)
+                chosen.append((mode.name if user.is_meant(name) else name, mode))
         if self.check:
             if len(chosen) != 1:
                 raise InvalidInput(

@@ -17,6 +17,7 @@ from typing import Final
 
 from datapath import network
 from datapath.compare import knobs, processes
+from datapath.compare.declared import LabMode
 from datapath.compare.processes import Tool
 from datapath.endpoint import Member, link_local, made_addresses, made_mac, random_mac
 from datapath.errors import Busy, Conflict, EbpfnetError
@@ -48,6 +49,8 @@ class Lab:
 
         A plain pair has no ends on the host.
         """
+        if isinstance(self.mode, LabMode):
+            return self.mode.ends()
         found = {
             "sender": (str(self.sender.path), self.sender.ifname),
             "receiver": (str(self.receiver.path), self.receiver.ifname),
@@ -128,7 +131,11 @@ def built(journal: Journal, mode: Mode) -> Iterator[Lab]:
     Raises EbpfnetError where it cannot be built, or not undone.
     """
     hook = features.preferred_hook(mode.hooks) if isinstance(mode, EbpfMode) else HookId.TCX
-    lab = Lab(mode, NetworkSpec(NETWORK, SUBNET, hook), _member(1), _member(2))
+    if isinstance(mode, LabMode):
+        members = mode.sender, mode.receiver
+    else:
+        members = _member(1), _member(2)
+    lab = Lab(mode, NetworkSpec(NETWORK, SUBNET, hook), *members)
     try:
         for setting in knobs.sysctls():
             journal.do(NETWORK_OWNER, setting)

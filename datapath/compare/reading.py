@@ -12,11 +12,15 @@ from typing import Any, Final, TypeVar, get_args
 
 from datapath import modes
 from datapath.compare import workloads
+from datapath.compare.declared import DECLARED
 from datapath.compare.experiment import DEFAULT_MODES, DEFAULT_WORKLOADS, Experiment, placed
 from datapath.compare.report import SCHEMA, Gap, Outcome, Ratio, Report, Result, Verdict
 from datapath.compare.workloads.base import Effort
 from datapath.errors import InvalidInput
-from datapath.labs.document import Item
+from datapath.labs import catalogue
+from datapath.labs.document import Fields, Item
+from datapath.labs.loader import load
+from datapath.labs.model import Lab
 
 _MOST: Final = 1_000_000_000  # of anything that is counted
 _MOST_FIGURE: Final = 1e30  # any figure or ratio; quotients of two stay finite
@@ -32,11 +36,13 @@ T = TypeVar("T")
 def experiment(item: Item, folder: Path) -> Experiment:
     """An experiment, as by default where it says nothing; users' own modes lie as from `folder`."""
     known = ("modes", "workloads", "rounds", "precision", "max_time", "cpu", "seed", "effort")
-    fields = item.fields((*known, "check"))
+    fields = item.fields((*known, "check", "lab", "declaration", "between"))
     effort = fields["effort"].fields(("packets", "seconds")) if "effort" in fields else {}
     usual = Effort()
     found = Experiment(
-        modes=_optional(fields, "modes", lambda each: _modes(each, folder), DEFAULT_MODES),
+        modes=_optional(
+            fields, "modes", lambda each: _modes(each, folder, "lab" in fields), DEFAULT_MODES
+        ),
         workloads=_optional(fields, "workloads", _workloads, DEFAULT_WORKLOADS),
         rounds=_optional(fields, "rounds", lambda each: each.integer(1, 1000), None),
         precision=_optional(fields, "precision", lambda each: _number(each, 0.1, 100), 5.0),
@@ -51,9 +57,29 @@ def experiment(item: Item, folder: Path) -> Experiment:
         ),
         check=_optional(fields, "check", Item.boolean, False),
     )
+    if lab := _lab(fields, folder):
+        found = found.in_lab(lab, fields.each("between", _label))
     _agrees(fields.get("modes", item), found.labelled)
     _agrees(fields.get("workloads", item), found.loads)
     return found
+
+
+def _lab(fields: Fields, folder: Path) -> Lab | None:
+    """A lab by its lines, as reports have it, or by name or file, as people do."""
+    name = _optional(fields, "lab", _label, "")
+    if not name:
+        return None
+    if not (lines := fields.each("declaration", _label)):
+        return catalogue.declared(str(folder / name) if "/" in name or "." in name else name)
+    lab = load("\n".join([*lines, ""]), f"{fields['lab'].file}, lab {name}", name)
+    starts = any(node.commands or node.processes for node in lab.nodes.values())
+    if starts and lab.text not in (preset.text for preset in catalogue.presets()):
+        # Whoever repeats a report may not have read what stands in it.
+        fields["declaration"].refuse(
+            "it starts programs, as root, and is no lab of this kit's",
+            remedy="put it in a file, read it, and measure that: ebpfnet compare --lab FILE",
+        )
+    return lab
 
 
 def report(item: Item, plain: Mapping[str, Any]) -> Report:
@@ -206,11 +232,12 @@ def _check_whole(report: Report, item: Item) -> None:
             each.refuse(f"{len(result.samples)} samples where there are {report.rounds} rounds")
 
 
-def _modes(item: Item, folder: Path) -> tuple[str, ...]:
+def _modes(item: Item, folder: Path, in_lab: bool) -> tuple[str, ...]:
     names = []
     for each in _some(item):
         name = placed(_label(each), folder)
-        _agrees(each, partial(modes.get, name))
+        if not (in_lab and name == DECLARED):
+            _agrees(each, partial(modes.get, name))
         names.append(name)
     return tuple(names)
 

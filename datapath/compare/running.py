@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from datapath import network
 from datapath.compare import environment, knobs, lab, noise, statistics
+from datapath.compare.declared import LabMode
 from datapath.compare.experiment import LEAST_ROUNDS, Experiment, source
 from datapath.compare.lab import Lab
 from datapath.compare.report import Gap, Report, ratios_of, results_of, samples_of
@@ -296,7 +297,7 @@ def _require(chosen: dict[str, Mode], loads: Iterable[Workload]) -> None:
                 f"this kernel cannot do mode {name}: it lacks {missing}",
                 remedy="leave it out",
             )
-    if any(isinstance(mode, EbpfMode) for mode in chosen.values()):
+    if any(isinstance(mode, EbpfMode | LabMode) for mode in chosen.values()):
         network.require_bpffs()
 
 

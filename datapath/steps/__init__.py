@@ -19,13 +19,14 @@ def decode(kind: str, fields: dict[str, Any]) -> Step:
         firewall,
         interfaces,
         kinds,
+        labs,
         nodes,
         programs,
         queues,
         sockets,
     )
 
-    for module in (programs, interfaces, devices, kinds, firewall, queues, sockets):
+    for module in (programs, interfaces, devices, kinds, firewall, queues, sockets, labs):
         if step := getattr(module, kind, None):
             return step(**fields)  # type: ignore[no-any-return]
     return getattr(nodes, kind)(**fields)  # type: ignore[no-any-return]

@@ -12,19 +12,20 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from datapath.compare import Effort, Experiment, Report, run, workloads
+from datapath.compare import Effort, Experiment, Report, files, run, workloads
 from datapath.compare.lab import Lab
 from datapath.compare.processes import Tool
 from datapath.compare.workloads.base import Measure, Sample, Workload
 from datapath.errors import Busy, Conflict, EbpfnetError
 from datapath.kernel.bpf import features
 from datapath.kernel.net import firewall, sysctl
+from datapath.labs import catalogue, lifecycle
 from datapath.variants import Options
 from tests.support import hosts
 from tests.support.crash import Launcher
@@ -187,6 +188,67 @@ def test_a_second_run_at_the_same_time_is_refused(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(workloads, "ALL", (*workloads.ALL, Meanwhile([], "meanwhile")))
     assert measured("veth", workload="meanwhile").results[0].samples == (1.0,)
+
+
+def test_a_lab_is_measured_as_declared_and_switched_and_its_report_says_all(
+    tmp_path: Path,
+) -> None:
+    lab = catalogue.declared("docker")
+    experiment = Experiment(workloads=("ns_per_packet",), rounds=2, effort=LITTLE)
+    report = run(experiment.in_lab(lab, ()))
+    found = {each.mode: each for each in report.results if not each.detail}
+    assert found.keys() == {"declared", "tc-peer"}
+    assert all(each.sent == each.arrived > 0 for each in found.values())
+    assert report.environment["modes"]["declared"]["hook"] is None
+    assert report.environment["modes"]["tc-peer"]["hook"] in ("tcx", "clsact")
+    assert set(report.environment["offloads"]["declared"]) == (
+        {"sender", "receiver", "sender host", "receiver host"}
+    )
+    file = tmp_path / "run.json"
+    files.save(file, report)
+    again = files.load_to_repeat(file)[1]
+    assert again.labelled().keys() == found.keys()
+    assert asdict(again) == asdict(
+        replace(experiment.in_lab(lab, ()), cpu=again.cpu, seed=again.seed)
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--lab veth-pair declared tc", "do not hang from one bridge or router"),
+        ("--lab bridge veth", "mode veth is none that a lab can be switched to"),
+        ("--lab bridge --between ns1 zz", "lab bridge has no node zz; it has ns1, ns2"),
+        ("--lab vlan --between a1 b1", "a1 does not reach b1 over IPv4"),
+        ("--between ns1 ns2", "give --lab"),
+        (
+            "--lab bridge --workload ns_per_packet:endpoints=9 --rounds 1",
+            "lab bridge has the endpoints that it declares, and no more",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_in_a_lab_is_refused(arguments: str, says: str) -> None:
+    done = hosts.ebpfnet("compare", *arguments.split(), check=False)
+    assert done.returncode > 0
+    assert done.stdout == ""
+    assert says in done.stderr
+
+
+def test_a_lab_that_is_up_is_left_alone() -> None:
+    lifecycle.up(catalogue.declared("bridge"))
+    try:
+        done = hosts.ebpfnet("compare", "--lab", "bridge", check=False)
+        assert "lab bridge is up, and is to be built anew" in done.stderr
+        assert [lab.name for lab in catalogue.running()] == ["bridge"]
+    finally:
+        lifecycle.down("bridge")
+
+
+@pytest.mark.parametrize("moment", ["apply MakeCable", "bpf_link_create", "revert MakeNamespace"])
+def test_a_run_in_a_lab_that_is_killed_is_undone_by_gc(moment: str, launcher: Launcher) -> None:
+    arguments = ("compare", "--lab", "docker", "--workload", "ns_per_packet", "--rounds", "1")
+    assert launcher.run(*arguments, at=moment).killed
+    hosts.ebpfnet("gc")
 
 
 def compare(mode: str) -> tuple[str, ...]:

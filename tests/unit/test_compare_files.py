@@ -16,6 +16,7 @@ from datapath.compare.report import Gap, ratios_of, results_of, samples_of
 from datapath.compare.verdicts import verdicts_of
 from datapath.compare.workloads.base import Effort
 from datapath.errors import InvalidInput
+from datapath.labs import catalogue
 from tests.support import reports
 
 LOADS = {"tcp_rr": workloads.get("tcp_rr")}
@@ -163,6 +164,36 @@ def test_a_bad_experiment_is_refused_with_file_line_and_field(
         experiment(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path}/experiment.yaml")
     assert message in str(caught.value)
+
+
+HOSTILE_LAB = """\
+title: A trap
+nodes:
+  a: {interfaces: {eth0: 10.0.0.1/24}, PROGRAMS: [touch /tmp/owned]}
+  b: {interfaces: {eth0: 10.0.0.2/24}}
+links: [a:eth0 -- b:eth0]
+"""
+
+
+@pytest.mark.parametrize("programs", ["commands", "processes"])
+def test_a_lab_from_a_report_starts_no_programs(programs: str, tmp_path: Path) -> None:
+    lines = HOSTILE_LAB.replace("PROGRAMS", programs).splitlines()
+    text = json.dumps({"lab": "trap", "declaration": lines, "workloads": ["tcp_rr"]}, indent=1)
+    with pytest.raises(InvalidInput, match=r"declaration: it starts programs, as root"):
+        experiment(tmp_path, text)
+
+
+def test_an_experiment_in_a_lab_names_it_by_name_or_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(catalogue.declared("bridge").text)
+    for name in ("bridge", "./mine.yaml"):
+        found = experiment(tmp_path, f"lab: {name}\nbetween: [ns2, ns1]\nmodes: [declared, xdp]")
+        assert (found.modes, found.between) == (("declared", "xdp"), ("ns2", "ns1"))
+        assert found.lab == ("bridge" if name == "bridge" else "mine")
+        assert "\n".join(found.declaration) + "\n" == catalogue.declared("bridge").text
+    assert experiment(tmp_path, "lab: bridge").modes == ("declared", "tc-peer")
+    assert experiment(tmp_path, "lab: veth-pair").modes == ("declared",)
+    with pytest.raises(InvalidInput, match="modes: mode veth is none that a lab can be switched"):
+        experiment(tmp_path, "lab: bridge\nmodes: [veth]")
 
 
 def change(document: Any, path: str, value: Any) -> None:

@@ -156,6 +156,8 @@ def command(experiment: Mapping[str, Any]) -> str:
     words = ["ebpfnet", "compare", *map(str, experiment.get("modes", ()))]
     for workload in experiment.get("workloads", ()):
         words += ["--workload", str(workload)]
+    if experiment.get("lab"):
+        words += ["--lab", str(experiment["lab"])]
     # Rounds that were given leave no room for a precision.
     goals = ("rounds",) if experiment.get("rounds") else ("precision", "max_time")
     given = {name: experiment.get(name) for name in (*goals, "cpu", "seed")}

@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address
 from typing import Final
 
+from datapath.compare.declared import LabMode
 from datapath.compare.lab import Lab
 from datapath.compare.workloads.injection import Destinations
 from datapath.endpoint import made_mac
+from datapath.errors import Unsupported
 from datapath.kernel.net import links, tools
 from datapath.modes.base import DEFAULT_MAX_ENDPOINTS, EbpfMode
 from datapath.network import Network
@@ -39,6 +41,12 @@ def populated(lab: Lab, count: int) -> Iterator[Destinations]:
     if count == 1:
         yield Destinations(lab.receiver.ipv4)
         return
+    if isinstance(lab.mode, LabMode):
+        raise Unsupported(
+            "endpoints",
+            f"lab {lab.mode.lab.name} has the endpoints that it declares, and no more",
+            remedy="measure endpoints=N without --lab",
+        )
     host = links.find(lab.receiver.host_ifname)
     addresses = [_FIRST + number for number in range(count)]
     if isinstance(lab.mode, EbpfMode):

@@ -1,0 +1,42 @@
+"""The step that joins a lab's nodes by eBPF, for journals that a whole lab is built through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datapath.labs.model import Lab
+from datapath.records import HookId
+from datapath.steps.typed import command
+
+
+@dataclass(frozen=True, slots=True)
+class JoinLab:
+    """What a lab declares to be joined, or, by a mode, what it can be switched to."""
+
+    name: str
+    text: str  # the lab's declaration
+    mode: str  # "" = as it is declared
+    hook: str  # "" = the best that there is
+
+    def commands(self) -> list[str]:
+        hook = ["--hook", self.hook] if self.hook else []
+        return [command("ebpfnet", "attach", "--lab", self.name, "--mode", self.mode, *hook)]
+
+    def apply(self) -> None:
+        from datapath.labs import switching
+
+        if self.mode:
+            hook = HookId[self.hook.upper()] if self.hook else None
+            switching.switch(self._lab(), self.mode, hook)
+        else:
+            switching.join(self._lab())
+
+    def revert(self) -> None:
+        from datapath.labs import switching
+
+        switching.back(self._lab())
+
+    def _lab(self) -> Lab:
+        from datapath.labs.loader import load
+
+        return load(self.text, self.name, self.name)
