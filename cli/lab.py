@@ -327,6 +327,7 @@ def execute(node: str, command: Sequence[str]) -> None:
     path = catalogue.namespace_of(node)
 
     def become() -> None:
+        netns.show_own_files(path.name)
         # The thread that is inside becomes the whole process: signals and exit code are its own.
         os.execvp(command[0], list(command))  # noqa: S606 a list of arguments, no shell
 

@@ -23,7 +23,7 @@ MAX_LAB_NAME: Final = 31  # which goes before a node's name in that of its names
 _LAB_FIELDS = ("name", "title", "teaches", "try", "nodes", "links", "ebpf", "reach")
 _NODE_FIELDS = (
     *("interfaces", "routes", "neighbours", "fdb", "sysctls"),
-    *("nft", "iptables", "commands", "processes"),
+    *("nft", "iptables", "commands", "processes", "nameservers"),
 )
 _VETH_KIND = Kind()  # which links make, not `type`
 _INTERFACE_FIELDS = ("type", "addresses", "mac", "mtu", "up", "promisc", "vlans")
@@ -124,7 +124,7 @@ def _node(label: str, item: Item, linked: list[End]) -> Node:
             interfaces.setdefault(end.ifname, Interface(end.ifname))
     _set_masters(interfaces, items)
     if label == HOST:
-        for name in ("sysctls", "nft", "iptables", "commands", "processes"):
+        for name in ("sysctls", "nft", "iptables", "commands", "processes", "nameservers"):
             if name in fields:
                 fields[name].refuse(
                     "this is the machine itself: a lab gives it interfaces and routes only",
@@ -142,6 +142,9 @@ def _node(label: str, item: Item, linked: list[End]) -> Node:
         iptables=fields.each("iptables", values.rule),
         commands=fields.each("commands", values.arguments),
         processes=fields.each("processes", values.arguments),
+        nameservers=fields.each(
+            "nameservers", lambda each: values.plain_address(each.text(), each)
+        ),
     )
 
 

@@ -130,6 +130,7 @@ class Node:
     iptables: tuple[tuple[str, ...], ...] = ()
     commands: tuple[tuple[str, ...], ...] = ()
     processes: tuple[tuple[str, ...], ...] = ()
+    nameservers: tuple[Address, ...] = ()
 
     def addresses(self) -> Iterator[Interfaced]:
         """Every address, in the order declared."""

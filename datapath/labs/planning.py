@@ -23,7 +23,7 @@ from datapath.steps.devices import (
     ShapeInterface,
 )
 from datapath.steps.interfaces import HOST_NETNS, MakeNamespace
-from datapath.steps.nodes import LoadRuleset, RunInNode, SetNodeSysctls, StartProcess
+from datapath.steps.nodes import LoadRuleset, NameServers, RunInNode, SetNodeSysctls, StartProcess
 from datapath.steps.typed import command
 
 _VXLAN_PORT: Final = 4789  # RFC 7348; iproute2 and the kernel have an older one by themselves
@@ -208,5 +208,7 @@ def _node_contents(node: Node, where: str, mark: str) -> Iterator[Step]:
         yield RunInNode(where, ["iptables", *rule])
     for argv in node.commands:
         yield RunInNode(where, list(argv))
+    if node.nameservers:
+        yield NameServers(where, list(map(str, node.nameservers)))
     for number, argv in enumerate(node.processes):
         yield StartProcess(where, list(argv), f"{mark}.{node.name}.{number}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from datapath.errors import EbpfnetError, KernelError
+from datapath.errors import AlreadyExists, EbpfnetError, KernelError
 from datapath.kernel.net import netns, sysctl, tools
 from datapath.steps.typed import command, inside
 
@@ -102,6 +102,43 @@ class RunInNode:
 
     def revert(self) -> None:
         pass
+
+
+@dataclass(frozen=True, slots=True)
+class NameServers:
+    """Whom a node asks for names: a resolv.conf of its own, where `ip netns exec` looks for it."""
+
+    netns: str
+    addresses: list[str]
+
+    @property
+    def _file(self) -> Path:
+        return netns.own_files(Path(self.netns).name) / "resolv.conf"
+
+    def _text(self) -> str:
+        return "".join(f"nameserver {address}\n" for address in self.addresses)
+
+    def commands(self) -> list[str]:
+        return [
+            command("mkdir", "-p", str(self._file.parent)),
+            f"cat > {command(str(self._file))} <<'END'\n{self._text()}END",
+        ]
+
+    def apply(self) -> None:
+        try:
+            self._file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._file.touch(exist_ok=False)
+            self._file.write_text(self._text())
+        except FileExistsError as error:
+            raise AlreadyExists(f"there is {self._file} already") from error
+        except OSError as error:
+            raise KernelError(f"writing {self._file}", error.errno or 0) from error
+
+    def revert(self) -> None:
+        self._file.unlink(missing_ok=True)
+        for folder in (self._file.parent, self._file.parent.parent):
+            with suppress(OSError):  # somebody else's files are in it, or it has gone
+                folder.rmdir()
 
 
 @dataclass(frozen=True, slots=True)

@@ -397,3 +397,19 @@ def test_processes_of_a_lab_end_with_it_and_with_nothing_else(name: str) -> None
     assert bystander.poll() is None
     bystander.kill()
     bystander.wait()
+
+
+def test_names_are_answered_in_a_container_by_its_own_resolver() -> None:
+    with standing(catalogue.declared("docker")):
+
+        def resolved(node: str, name: str) -> str:
+            done = hosts.ebpfnet("lab", "exec", node, "--", "getent", "ahostsv4", name, check=False)
+            return done.stdout.partition(" ")[0]
+
+        assert hosts.until(lambda: resolved("web", "db") == "172.17.0.3")  # once it listens
+        assert resolved("db", "web") == "172.17.0.2"
+        assert hosts.until(lambda: resolved("web", "www.world") == "198.51.100.9")
+        assert resolved("web", "nobody.world") == ""
+        by_hand = hosts.run("getent", "ahostsv4", "db", netns="docker-web").stdout
+        assert by_hand.startswith("172.17.0.3 ")
+    assert not list(Path("/etc/netns").iterdir())

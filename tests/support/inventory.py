@@ -198,7 +198,7 @@ def _sysctls() -> Iterator[tuple[str, Entry]]:
 
 
 def _run_files() -> Iterator[tuple[str, Entry]]:
-    """The names of all files, and what is in those that the kit keeps."""
+    """The names of all files, also of namespaces' own, and what is in those that the kit keeps."""
     for folder, folders, names in os.walk("/run"):
         folders[:] = [name for name in folders if f"{folder}/{name}" not in NOT_LISTED_IN_RUN]
         for path in {Path(folder, name) for name in {*folders, *names}}:
@@ -206,3 +206,5 @@ def _run_files() -> Iterator[tuple[str, Entry]]:
                 yield str(path), {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
             elif str(path) not in NOT_LISTED_IN_RUN:
                 yield str(path), {}
+    for path in Path("/etc/netns").rglob("*"):
+        yield str(path), {}

@@ -1,8 +1,9 @@
 """A lane: a machine of its own for a test process, so that several may run side by side.
 
 What the kit and the tests touch is private to the process and its children: network namespace,
-mounts, /run, /sys as its namespace sees it, and bpffs. Common to all lanes are processes and BPF
-objects, which the inventory tells apart, and the switches of /proc/sys/kernel and /sys/kernel.
+mounts, /run, /sys as its namespace sees it, bpffs and /etc/netns. Common to all lanes are processes
+and BPF objects, which the inventory tells apart, and the switches of /proc/sys/kernel and
+/sys/kernel.
 What a killed process leaves in its lane goes with it.
 """
 
@@ -15,6 +16,8 @@ from tests.support.bpf_objects import PINS
 
 # Of linux/sched.h. A private mount namespace alone would leave the host's links to all.
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+
+FILES = Path("/etc/netns")  # of namespaces by their names, which several lanes may use
 
 OUTSIDE = Path("/run/outside")  # the network namespace that the lane was entered from
 
@@ -46,6 +49,8 @@ def enter() -> None:
     _mount("--move", str(fresh), "/sys")
     fresh.rmdir()
     _mount("-t", "bpf", "bpf", str(PINS))
+    FILES.mkdir(exist_ok=True)
+    _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", str(FILES))
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 

@@ -25,11 +25,13 @@ from typing import Final, TypeVar
 from datapath.errors import AlreadyExists, KernelError
 
 FOLDER: Final = Path("/run/netns")
+_FILES: Final = Path("/etc/netns")  # see own_files
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
 _SO_NETNS_COOKIE = 71
-_MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000
+_CLONE_NEWNS = 0x00020000
+_MS_BIND, _MS_REC, _MS_SLAVE, _MS_SHARED = 0x1000, 0x4000, 0x80000, 0x100000
 _MNT_DETACH = 2
 
 T = TypeVar("T")
@@ -188,6 +190,27 @@ def _enter(path: Path) -> None:
         _call(f"entering namespace {path}", "setns", fd, _CLONE_NEWNET)
     finally:
         os.close(fd)
+
+
+def own_files(name: str) -> Path:
+    """The folder of files that a named namespace has in place of those in /etc: ip-netns(8)."""
+    return _FILES / name
+
+
+def show_own_files(name: str) -> None:
+    """Put a named namespace's own files in /etc for the calling thread and whatever it becomes.
+
+    Raises KernelError.
+    """
+    files = [file for file in own_files(name).glob("*") if (Path("/etc") / file.name).exists()]
+    if not files:
+        return
+    operation = f"showing the files of {name}"
+    _call(operation, "unshare", _CLONE_NEWNS)
+    _call(operation, "mount", b"none", b"/", None, _MS_SLAVE | _MS_REC, None)
+    for file in files:
+        target = os.fsencode(Path("/etc") / file.name)
+        _call(operation, "mount", os.fsencode(file), target, b"none", _MS_BIND, None)
 
 
 def cookie(path: Path) -> int:
