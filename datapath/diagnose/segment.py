@@ -79,18 +79,9 @@ def _bridged(world: World, port: Port) -> bool:
 
 def _macvlans(world: World, at: Port) -> Iterator[Port]:
     """A macvlan leads to its parent, a parent to its macvlans."""
-    link = at.link
-    if link.kind == "macvlan":
-        parent = (
-            at.node.by_index.get(link.peer_ifindex)
-            if link.peer_nsid is None
-            else world.host.by_index.get(link.peer_ifindex)
-        )
-        if parent:
-            node = at.node if link.peer_nsid is None else world.host
-            yield Port(node, parent.ifname)
-    for node, row in world.macvlans:
-        if row.peer_ifindex == link.ifindex:
-            same = node is at.node and row.peer_nsid is None
-            if same or (at.node is world.host and row.peer_nsid is not None):
-                yield Port(node, row.ifname)
+    if parent := world.parent(at):
+        yield parent
+    for macvlan in world.macvlans:
+        on = world.parent(macvlan)
+        if on and on.key == at.key:
+            yield macvlan

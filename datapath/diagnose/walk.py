@@ -105,13 +105,21 @@ def _owner(done: Walk, reached: Segment, hop: Address) -> Port | None:
     owners.sort(key=lambda port: port.node is not done.receiver)
     if owners:
         return owners[0]
+    others = [port for port in reached.ports.values() if port is not reached.start]
+    # A node answers for what it has at another of its interfaces, too (the weak host model).
+    elsewhere = (
+        port
+        for port in others
+        if not port.link.master
+        and any(a.ip == hop for _, a, _ in port.node.addresses)
+        and port.node.setting(f"net/ipv4/conf/{port.ifname}/arp_ignore") == "0"
+    )
     proxies = (
         port
-        for port in reached.ports.values()
-        if port is not reached.start
-        and port.node.setting(f"net/ipv4/conf/{port.ifname}/proxy_arp") == "1"
+        for port in others
+        if port.node.setting(f"net/ipv4/conf/{port.ifname}/proxy_arp") == "1"
     )
-    return next(proxies, None)
+    return next(elsewhere, None) or next(proxies, None)
 
 
 def _meant(world: World, done: Walk, node: Node) -> Port | None:

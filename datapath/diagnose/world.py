@@ -153,10 +153,10 @@ class World:
         }
 
     @cached_property
-    def macvlans(self) -> list[tuple[Node, LinkRow]]:
+    def macvlans(self) -> list[Port]:
         """All there are, in every namespace."""
         return [
-            (node, row)
+            Port(node, row.ifname)
             for node in self.nodes.values()
             for row in node.links.values()
             if row.kind == "macvlan"
@@ -164,9 +164,14 @@ class World:
 
     def peer(self, port: Port) -> Port | None:
         """The other end of a veth; None for what has none, or none that can be reached."""
+        return self._linked(port) if port.link.kind == "veth" else None
+
+    def parent(self, port: Port) -> Port | None:
+        """What a macvlan stands on, in whichever namespace; None for other kinds."""
+        return self._linked(port) if port.link.kind == "macvlan" else None
+
+    def _linked(self, port: Port) -> Port | None:
         link = port.link
-        if link.kind != "veth" or not link.peer_ifindex:
-            return None
         if link.peer_nsid is None:
             there: Node | None = port.node
         else:

@@ -32,9 +32,11 @@ def _twice(leg: Leg) -> Iterator[Cause]:
                 )
     mac = leg.arrival.link.mac
     for port in others:
-        # A bridge takes the MAC of one of its ports, and ports are never spoken to.
+        # A bridge takes the MAC of one of its ports, and ports are never spoken to; a macvlan in
+        # mode passthru has its parent's.
         speaks = any(ifname == port.ifname for ifname, *_ in port.node.addresses)
-        if speaks and port.link.mac == mac and port.link.kind != "bridge":
+        shared = "passthru" in (port.link.macvlan_mode, leg.arrival.link.macvlan_mode)
+        if speaks and port.link.mac == mac and port.link.kind != "bridge" and not shared:
             yield Cause(
                 "duplicate-mac",
                 port.where,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 from datapath.diagnose.causes import Cause, inside
 from datapath.diagnose.walk import Walk
@@ -11,7 +10,7 @@ from datapath.diagnose.world import Node, Port, World
 
 
 def check(world: World, way: Walk) -> Iterator[Cause]:
-    """no-interface, link-down, lo-down, no-arp, mtu-mismatch, macvlan-mode."""
+    """no-interface, link-down, lo-down, no-arp, mtu-mismatch, macvlan-parent, -mode, -passthru."""
     for node in (way.sender, way.receiver):
         yield from _without_interface(node)
     if way.sender is way.receiver and not way.sender.links["lo"].up:
@@ -40,6 +39,7 @@ def check(world: World, way: Walk) -> Iterator[Cause]:
                 )
         yield from _sizes(leg.way)
         yield from _macvlans(leg.way)
+        yield from _passed_through(world, leg.way)
 
 
 def _without_interface(node: Node) -> Iterator[Cause]:
@@ -84,27 +84,42 @@ def _sizes(way: list[Port]) -> Iterator[Cause]:
 
 def _macvlans(way: list[Port]) -> Iterator[Cause]:
     """Only two in bridge mode reach each other over their parent, and never the parent itself."""
-    for before, after in pairwise(way):
-        for macvlan, parent in ((before, after), (after, before)):
-            if macvlan.link.kind != "macvlan" or parent.link.kind == "macvlan":
-                continue
-            if parent is way[0] or parent is way[-1]:
+    for macvlan, parent in ((way[0], way[1]), (way[-1], way[-2])) if len(way) > 1 else ():
+        if len(way) == 2 and macvlan.link.kind == "macvlan" and parent.link.kind != "macvlan":
+            yield Cause(
+                "macvlan-parent",
+                macvlan.where,
+                f"{macvlan.where} is a macvlan of {parent.where}, "
+                "and the two never reach each other",
+                f"give {parent.node.name} a macvlan of {parent.ifname} of its own",
+            )
+    for before, parent, after in zip(way, way[1:], way[2:], strict=False):
+        both = [port for port in (before, after) if port.link.kind == "macvlan"]
+        apart = [port for port in both if port.link.macvlan_mode != "bridge"]
+        if len(both) == 2 and apart and parent.link.kind != "macvlan":
+            mode = apart[0].link.macvlan_mode
+            yield Cause(
+                "macvlan-mode",
+                apart[0].where,
+                f"{apart[0].where} is a macvlan in mode {mode}, "
+                f"which reaches no other macvlan of {parent.ifname}",
+                inside(
+                    apart[0].node.netns,
+                    *("ip", "link", "set", apart[0].ifname, "type", "macvlan", "mode", "bridge"),
+                ),
+            )
+
+
+def _passed_through(world: World, way: list[Port]) -> Iterator[Cause]:
+    """What comes in by the parent of a macvlan in mode passthru is the macvlan's, all of it."""
+    for end in (way[0], way[-1]):
+        for macvlan in world.macvlans:
+            parent = world.parent(macvlan)
+            if parent and parent.key == end.key and macvlan.link.macvlan_mode == "passthru":
                 yield Cause(
-                    "macvlan-parent",
+                    "macvlan-passthru",
                     macvlan.where,
-                    f"{macvlan.where} is a macvlan of {parent.where}, "
-                    "and the two never reach each other",
-                    f"give {parent.node.name} a macvlan of {parent.ifname} of its own",
-                )
-            elif macvlan.link.macvlan_mode != "bridge":
-                mode = macvlan.link.macvlan_mode
-                yield Cause(
-                    "macvlan-mode",
-                    macvlan.where,
-                    f"{macvlan.where} is a macvlan in mode {mode}, "
-                    f"which reaches no other macvlan of {parent.ifname}",
-                    inside(
-                        macvlan.node.netns,
-                        *("ip", "link", "set", macvlan.ifname, "type", "macvlan", "mode", "bridge"),
-                    ),
+                    f"{macvlan.where} is a macvlan in mode passthru, "
+                    f"and takes all that comes in by {parent.where}",
+                    inside(macvlan.node.netns, "ip", "link", "del", macvlan.ifname),
                 )

@@ -107,6 +107,21 @@ class _GroupMessage(nlmsg):  # type: ignore[misc]
     )
 
 
+def vlans(ifname: str) -> dict[int, int]:
+    """The VLANs of a port of a bridge that filters them, with BRIDGE_VLAN_INFO_ flags by VLAN."""
+    port = read_port(ifname)
+    return {vid: entry["flags"] for entry in (port.vlans if port else []) for vid in _vids(entry)}
+
+
+def filters_vlans(ifname: str) -> bool:
+    """Whether a bridge keeps VLANs apart. Raises NotFound, KernelError."""
+    index = links.get(ifname).index
+    with links.netlink_for(f"reading bridge {ifname}") as netlink:
+        info = _link(netlink, index).get_attr("IFLA_LINKINFO")
+        data = info.get_attr("IFLA_INFO_DATA") if info else None
+        return bool(data and data.get_attr("IFLA_BR_VLAN_FILTERING"))
+
+
 def read_port(ifname: str) -> BridgePort | None:
     """The interface as a bridge's port; None where it is in no bridge.
 
