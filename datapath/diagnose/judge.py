@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,7 @@ from datapath.diagnose.walk import Address, Walk, walk
 from datapath.diagnose.world import Interface, Node, World
 from datapath.errors import InvalidInput
 from datapath.kernel.net.netns import Netns
+from datapath.records import DropReason
 
 # What a ping that is answered says nothing about.
 _BEYOND_PING: Final = {"mtu-mismatch"}
@@ -29,6 +31,12 @@ _MEANINGS: Final = {
     "QDISC_OVERLIMIT": "its queueing discipline is full",
     "OTHERHOST": "they carry the MAC of another interface",
     "IP_RPFILTER": "the reverse path filter refuses their source",
+}
+_PROGRAMS_MEAN: Final = {
+    DropReason.SPOOFED_MAC: "they do not carry the MAC of the endpoint that sends them",
+    DropReason.SPOOFED_IPV4: "their source is no address of the endpoint that sends them",
+    DropReason.SPOOFED_IPV6: "their source is no address of the endpoint that sends them",
+    DropReason.UNKNOWN_DESTINATION: "no endpoint has their destination",
 }
 
 
@@ -71,12 +79,14 @@ def diagnose(a: Netns, b: Netns, *, protocol: str = "tcp", port: int = 0) -> Dia
         if port:
             found += _of_port(forth, back, protocol, port)
         devices = {each.ifname for way in (forth, back) for leg in way.legs for each in leg.way}
+        before = _counted(world, forth, back)
         with probes.listening(devices) as drops:
             reached = probes.ping(a, target)
             outcome = probes.connect(a, target, port) if port and protocol == "tcp" else ""
+        counted = _counted(world, forth, back) - before
     causes = _agreed(found, reached, outcome, bool(port))
     if not causes and not (outcome == "open" if outcome else reached):
-        causes = [_unexplained(forth, drops.found)]
+        causes = _of_programs(counted) or [_unexplained(forth, drops.found)]
     return Diagnosis(not causes, a.name, b.name, str(source), str(target), tuple(causes))
 
 
@@ -130,6 +140,40 @@ def _agreed(found: list[Cause], reached: bool, outcome: str, port: bool) -> list
         of_port = {"nobody-listens", "listens-elsewhere", "firewall", "bridge-firewall"}
         return [cause for cause in causes if cause.cause in of_port | _BEYOND_PING]
     return causes
+
+
+def _counted(world: World, *ways: Walk) -> Counter[tuple[str, DropReason]]:
+    """What the kit's programs on the way have dropped, by network and reason.
+
+    Groups apart: every interface sends to some, and nobody misses that.
+    """
+    passed = {port.key for way in ways for leg in way.legs for port in leg.way}
+    networks = {world.endpoints[key][0] for key in passed & world.endpoints.keys()}
+    return Counter(
+        {
+            (network.name, reason): count
+            for network in networks
+            for reason, count in network.drops().items()
+            if reason not in (DropReason.BROADCAST, DropReason.MULTICAST)
+        }
+    )
+
+
+def _of_programs(counted: Counter[tuple[str, DropReason]]) -> list[Cause]:
+    """What the programs themselves say of the packets that they dropped meanwhile."""
+    found = []
+    for (network, reason), count in counted.most_common(1):
+        name = reason.name.lower().replace("_", "-")
+        meaning = _PROGRAMS_MEAN.get(reason, "see the README's table of frames")
+        found.append(
+            Cause(
+                "datapath-drop",
+                f"network {network}",
+                f"the program of network {network} dropped {count} packets as {name}: {meaning}",
+                f"ebpfnet map dump drops --network {network}",
+            )
+        )
+    return found
 
 
 def _unexplained(way: Walk, drops: list[Drop]) -> Cause:

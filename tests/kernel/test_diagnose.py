@@ -421,6 +421,31 @@ def test_what_no_check_knows_the_kernel_tells(name: str, kind: int) -> None:
     assert reason in cause.sentence
 
 
+def test_what_our_program_drops_it_says_itself(name: str) -> None:
+    """Behind an endpoint that routes: whoever sends by it has an address that is not its own."""
+    inner = f"{name}ns3"
+    with endpoints(name), ExitStack() as undo:
+        hosts.ip("netns", "add", inner)
+        undo.callback(hosts.ip, "netns", "del", inner)
+        type_in(
+            """
+            ip -n {n}ns3 link add eth0 type veth peer name inner netns {n}ns1
+            ip -n {n}ns1 addr add 10.4.0.1/24 dev inner
+            ip -n {n}ns1 link set inner up
+            ip netns exec {n}ns1 sysctl -qw net.ipv4.ip_forward=1
+            ip -n {n}ns3 addr add 10.4.0.2/24 dev eth0
+            ip -n {n}ns3 link set eth0 up
+            ip -n {n}ns3 route add default via 10.4.0.1
+            ip -n {n}ns2 route add 10.4.0.0/24 via 10.1.1.2
+            """,
+            n=name,
+        )
+        (cause,) = diagnose(names.node(inner), names.node(f"{name}ns2")).causes
+    assert cause.cause == "datapath-drop"
+    assert f"the program of network {name} dropped" in cause.sentence
+    assert "as spoofed-ipv4: their source is no address of the endpoint" in cause.sentence
+
+
 def test_a_namespace_to_itself_needs_lo(name: str) -> None:
     with pair(name):
         node = names.node(f"{name}ns0")
