@@ -23,38 +23,52 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   ebpfnet capture ns0
+  ebpfnet capture ns0 veth0 "tcp port 80"
   ebpfnet capture ns0 ns1 host:br0 --filter "icmp or arp"
   ebpfnet capture ns0:veth0 host:h-ns1 -w both.pcapng --count 20
 """
 )
 @click.argument(
-    "places", nargs=-1, required=True, metavar="NODE[:IFNAME]...", shell_complete=complete_node
+    "words",
+    nargs=-1,
+    required=True,
+    metavar="NODE[:IFNAME]... [FILTER]",
+    shell_complete=complete_node,
 )
 @click.option(
-    "-f", "--filter", "expression", default="", metavar="EXPR", help="As of pcap-filter(7)."
+    "-f",
+    "--filter",
+    "expression",
+    default="",
+    metavar="EXPR",
+    help="The same as FILTER.",
 )
 @click.option(
     "-w",
     "--write",
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.pcapng",
-    help="Write frames there, for Wireshark; each place is an interface.",
+    metavar="FILE",
+    help="Write frames there as pcapng, for Wireshark; each place is an interface.",
 )
 @click.option("-c", "--count", type=click.IntRange(1), help="Stop after so many frames.")
 @options.verbose
-def capture(places: tuple[str, ...], expression: str, file: Path | None, count: int | None) -> None:
+def capture(words: tuple[str, ...], expression: str, file: Path | None, count: int | None) -> None:
     """Show what passes, at several places at once, in the order of time.
 
     NODE is a namespace by name, PID or path, or "host" for this one; IFNAME may be left out where
-    there is only one. Where frames skip a host end (modes tc-peer and xdp), that is said, and the
-    namespace's own interface is watched too. Ends with ctrl-C.
+    there is only one, and may follow as a word of its own. FILTER is as in pcap-filter(7). Where
+    frames skip a host end (modes tc-peer and xdp), that is said, and the namespace's own interface
+    is watched too. Ends with ctrl-C.
     """
     options.require_privileges()
     from datapath import capture as capturing
     from datapath.capture.pcapng import Writer
 
-    chosen = list(dict.fromkeys(capturing.place(text) for text in places))
+    chosen, last = capturing.places(words)
+    if last and expression:
+        raise click.UsageError(f"two filters: {last!r} and {expression!r}")
+    expression = expression or last
     for place in list(chosen):
         if found := capturing.advice(place):
             click.echo(f"note: {found[0]}", err=True)

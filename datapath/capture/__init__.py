@@ -1,6 +1,6 @@
 """Capturing at several places at once: frames in one order of time, labelled, in one file."""
 
-from datapath.capture.places import Place, advice, place
+from datapath.capture.places import Place, advice, places
 from datapath.capture.session import Frame, capture
 
-__all__ = ["Frame", "Place", "advice", "capture", "place"]
+__all__ = ["Frame", "Place", "advice", "capture", "places"]

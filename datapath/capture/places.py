@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datapath import modes, names
-from datapath.errors import EbpfnetError, InvalidInput
+from datapath.errors import EbpfnetError, InvalidInput, NotFound
 from datapath.journal import home
 from datapath.kernel.net import links, netns
 from datapath.kernel.net.netns import Netns
@@ -56,6 +57,33 @@ def place(text: str) -> Place:
             remedy=f"name one: {node.name}:IFNAME",
         )
     return Place(node, found[0])
+
+
+def places(words: Sequence[str]) -> tuple[list[Place], str]:
+    """Places, each once, and a filter, as typed one after the other: NODE [IFNAME] ... [FILTER].
+
+    An interface may follow its node as a word of its own; the last word is a filter where it is
+    neither. Raises as `place`.
+    """
+    found: dict[Place, None] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        try:
+            names.node(word.rpartition(":")[0] or word)
+        except NotFound:
+            if found and not rest:
+                return list(found), word
+            raise
+        if ":" not in word and rest and _has_interface(word, rest[0]):
+            word = f"{word}:{rest.pop(0)}"
+        found[place(word)] = None
+    return list(found), ""
+
+
+def _has_interface(node: str, ifname: str) -> bool:
+    inside = netns.run_inside(names.node(node).path, links.all_links)
+    return any(link.name == ifname for link in inside)
 
 
 def advice(wanted: Place) -> tuple[str, Place] | None:

@@ -194,7 +194,7 @@ def test_where_redirect_peer_skips_the_host_end_the_namespace_is_watched(name: s
     pair = (f"{name}a", f"{name}b")
     with attached(name, *pair) as rows:
         to = rows[pair[1]]
-        with capturing(f"host:{to['host_ifname']}", "-f", "icmp", "-c", "3") as process:
+        with capturing("host", to["host_ifname"], "icmp", "-c", "3") as process:
             assert hosts.ping(pair[0], to["ipv4"])
             lines = process.communicate(timeout=30)[0].splitlines()
     inside, outside = f"{pair[1]}:eth0", f"host:{to['host_ifname']}"
@@ -210,6 +210,9 @@ def test_where_redirect_peer_skips_the_host_end_the_namespace_is_watched(name: s
         (("capture", "{n}a:eth9"), "interface eth9 does not exist"),
         (("capture", "{n}a:lo"), "lo: That device is not up; ip link set lo up"),
         (("capture", "{n}b:lo", "-f", "foo bar"), "bad filter: "),
+        (("capture", "{n}b", "lo", "foo bar"), "bad filter: "),
+        (("capture", "{n}b", "lo", "icmp", "-f", "arp"), "two filters: 'icmp' and 'arp'"),
+        (("capture", "{n}x", "icmp"), "there is no namespace {n}x; see `ip netns`"),
         (("capture", "{n}b:lo", "-w", "/proc/x"), "cannot write /proc/x"),
         (("neigh", "flush", "{n}a", "eth9"), "interface eth9 does not exist"),
         (("link", "set", "{n}a", "eth9", "--promisc", "on"), "interface eth9 does not exist"),
