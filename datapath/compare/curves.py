@@ -7,10 +7,10 @@ bridge-nf, bridge-nf:rules=100                   by workload, over rules
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from datapath.compare.report import Report, Result
+from datapath.compare.report import Report, Result, ebpf_label
 from datapath.errors import InvalidInput
 from datapath.variants import Options
 
@@ -34,17 +34,27 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The curves of one workload over one axis."""
+    """The curves of one workload over one axis.
+
+    `level` is what eBPF costs there, where it does not depend on the number.
+    """
 
     axis: Axis
     workload: str
     unit: str
     curves: tuple[Curve, ...]
+    level: Result | None = None
 
     @property
     def numbers(self) -> list[int]:
         """Those that were measured, rising."""
         return sorted({number for curve in self.curves for number, _ in curve.points})
+
+    @property
+    def most(self) -> float:
+        """The highest end of an interval."""
+        drawn = [result for curve in self.curves for _, result in curve.points]
+        return max(result.high for result in (*drawn, *([self.level] if self.level else [])))
 
     @property
     def logarithmic(self) -> bool:
@@ -71,7 +81,11 @@ def charts(report: Report) -> list[Chart]:
     """Every chart that the report has data for."""
     return [
         *(chart for axis in OF_WORKLOADS for chart in _over(axis, report, _by_workload)),
-        *(chart for axis in OF_MODES for chart in _over(axis, report, _by_mode)),
+        *(
+            replace(chart, level=_ebpf(report, chart.workload))
+            for axis in OF_MODES
+            for chart in _over(axis, report, _by_mode)
+        ),
     ]
 
 
@@ -79,6 +93,12 @@ def numbered(found: Iterable[Chart]) -> dict[str, int]:
     """A number from 0 for each mode that has curves: what it looks like, alike in every chart."""
     modes = dict.fromkeys(curve.mode for chart in found for curve in chart.curves)
     return {mode: number for number, mode in enumerate(modes)}
+
+
+def _ebpf(report: Report, workload: str) -> Result | None:
+    """What stands for eBPF there: its packets pass no firewall of the host's."""
+    measured = [each.mode for each in report.results if each.workload == workload]
+    return report.result(ebpf_label(measured), workload)
 
 
 # Of a result: workload and mode without the axis' option, and the option's number.

@@ -42,21 +42,25 @@ def save(path: Path, report: Report) -> None:
     write(path, json.dumps(report.document(), indent=2) + "\n")
 
 
-def write(path: Path, text: str) -> None:
-    """Put a text in a file's place; a device or pipe gets it as it comes. Raises InvalidInput."""
+def write(path: Path, content: str | bytes) -> None:
+    """Put content in a file's place; a device or pipe gets it as it comes. Raises InvalidInput."""
     target = _target(path)
+    raw = content.encode() if isinstance(content, str) else content
     try:
         if target is None:
-            path.write_text(text)
+            path.write_bytes(raw)
             return
         fresh = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            fresh.write_text(text)
+            fresh.write_bytes(raw)
             fresh.replace(target)
         finally:
             fresh.unlink(missing_ok=True)
     except OSError as error:
-        raise InvalidInput(f"cannot write {path}: {error.strerror}") from error
+        raise InvalidInput(
+            f"cannot write {path}: {error.strerror}",
+            remedy="name a file in a folder that can be written and has room",
+        ) from error
 
 
 def check_writable(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A report as one figure for papers, PNG or SVG: bars with intervals, and curves over numbers.
+"""A report as one figure for papers, PNG or SVG: bars with intervals, their parts, and curves.
 
 It is made for black and white: greys and hatches tell bars apart, markers and dashes curves.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from datapath.compare import files
 from datapath.compare.curves import Chart, charts, numbered
 from datapath.compare.figures import ebpf_modes
+from datapath.compare.parts import Parted, parted
 from datapath.compare.report import Report, Result
 from datapath.errors import InvalidInput, Unsupported
 
@@ -33,6 +36,13 @@ _STYLE: Final[Any] = {
     "svg.hashsalt": "ebpfnet",  # the same report gives the same file
 }
 _LINES: Final = ("o-", "s--", "^-.", "D:", "v-", "P--")  # markers and dashes
+_FILLS: Final = (("0.75", ""), ("white", "xxxx"), ("0.4", ""), ("white", "...."))  # of parts
+_BELOW: Final[Any] = {
+    "frameon": False,
+    "ncols": 2,
+    "loc": "upper center",
+    "bbox_to_anchor": (0.5, -0.28),
+}  # where a legend stands
 
 
 def require(path: Path) -> None:
@@ -55,8 +65,8 @@ def require(path: Path) -> None:
 def draw(report: Report, path: Path) -> None:
     """Write the figure to `path`, in the format that its suffix names.
 
-    Raises what `require` does, InvalidInput for a report without results, OSError where the file
-    cannot be written.
+    Raises what `require` does, and InvalidInput for a report without results, or where the file
+    cannot be written; what was there then stays as it was.
     """
     require(path)
     if not report.results:
@@ -66,8 +76,9 @@ def draw(report: Report, path: Path) -> None:
 
     workloads = _by_workload(report)
     ebpf = ebpf_modes(report)
+    breakdowns = parted(report)
     plots = charts(report)
-    panels = len(workloads) + len(plots)
+    panels = len(workloads) + len(breakdowns) + len(plots)
     columns = min(_COLUMNS, panels)
     rows = math.ceil(panels / columns)
     with matplotlib.rc_context(_STYLE):
@@ -75,10 +86,14 @@ def draw(report: Report, path: Path) -> None:
         places = (figure.add_subplot(rows, columns, number) for number in count(1))
         for results in workloads:
             _bars(next(places), results, ebpf)
+        for found in breakdowns.values():
+            _stacked(next(places), found)
         for chart in plots:
             _curves(next(places), chart, numbered(plots))
         undated = {"Date": None} if _format(path) == "svg" else {}
-        figure.savefig(path, format=_format(path), dpi=300, metadata=undated)
+        image = BytesIO()
+        figure.savefig(image, format=_format(path), dpi=300, metadata=undated)
+    files.write(path, image.getvalue())
 
 
 def _format(path: Path) -> str:
@@ -113,6 +128,28 @@ def _bars(axes: Axes, results: Sequence[Result], ebpf: set[str]) -> None:
     axes.set_xlabel(f"{results[0].unit}, median and 95 % interval")
 
 
+def _stacked(axes: Axes, found: Sequence[Parted]) -> None:
+    """The parts of one workload's figures, the first mode on top."""
+    modes = [each.whole.mode for each in found]
+    starts = [0.0] * len(found)
+    for number, (grey, hatch) in enumerate(_FILLS):
+        lengths = [each.lengths[number] for each in found]
+        axes.barh(
+            *(modes, lengths),
+            left=starts,
+            color=grey,
+            edgecolor="black",
+            linewidth=0.7,
+            hatch=hatch,
+            label=found[0].parts[number].detail,
+        )
+        starts = [start + length for start, length in zip(starts, lengths, strict=True)]
+    axes.invert_yaxis()
+    axes.set_title(f"parts of {found[0].whole.workload}")
+    axes.set_xlabel(f"{found[0].whole.unit}, medians")
+    axes.legend(**_BELOW)
+
+
 def _curves(axes: Axes, chart: Chart, numbers: Mapping[str, int]) -> None:
     for curve in chart.curves:
         results = [result for _, result in curve.points]
@@ -128,6 +165,14 @@ def _curves(axes: Axes, chart: Chart, numbers: Mapping[str, int]) -> None:
             capsize=2,
             label=curve.mode,
         )
+    if chart.level:
+        axes.axhline(
+            chart.level.median,
+            color="0.4",
+            linestyle=(0, (6, 4)),
+            linewidth=0.9,
+            label=f"{chart.level.mode}, any number",
+        )
     if chart.logarithmic:
         axes.set_xscale("symlog")  # 0 has a place on it
     axes.set_xticks(chart.numbers, [f"{number:,}" for number in chart.numbers])
@@ -136,7 +181,7 @@ def _curves(axes: Axes, chart: Chart, numbers: Mapping[str, int]) -> None:
     axes.set_title(chart.workload)
     axes.set_xlabel(chart.axis.title)
     axes.set_ylabel(f"{chart.unit}, median and 95 % interval")
-    axes.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.28))
+    axes.legend(**_BELOW)
 
 
 def _reach(results: Sequence[Result]) -> tuple[list[float], list[float]]:

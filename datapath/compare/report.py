@@ -152,7 +152,7 @@ class Report:
 
     def summary(self) -> str:
         """eBPF against a bridge, in words; "" where the two were not measured."""
-        ours = _ebpf_label([result.mode for result in self.results])
+        ours = ebpf_label([result.mode for result in self.results])
         ebpf = self.result(ours, "ns_per_packet")
         bridge = self.result("bridge", "ns_per_packet")
         ratio = self.ratio(ours, "ns_per_packet", "bridge")
@@ -166,7 +166,7 @@ class Report:
         )
 
 
-def _ebpf_label(labels: Sequence[str]) -> str:
+def ebpf_label(labels: Sequence[str]) -> str:
     """The eBPF mode to speak of: the default one, else the first; "" where there is none."""
     known = {mode.name for mode in modes.EBPF}
     names = {label: label.partition(":")[0] for label in labels}

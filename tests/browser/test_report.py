@@ -21,8 +21,10 @@ COLOURS = """
     grounds: [rgb(style(document.documentElement).backgroundColor), rgb(style(panel).fill)],
     texts: [...document.querySelectorAll("svg text")].map((each) => rgb(style(each).fill)),
     shapes: [
-      ...[...document.querySelectorAll(".bar .median")].map((each) => rgb(style(each).fill)),
-      ...[...document.querySelectorAll(".bar .reference, .curves [class^=style] line, .wire")].map(
+      ...[...document.querySelectorAll(".bar .median, .part")].map(
+        (each) => rgb(style(each).fill)),
+      ...[...document.querySelectorAll(
+        ".bar .reference, .curves [class^=style] line, .level, .wire")].map(
         (each) => rgb(style(each).stroke)),
     ],
   };
@@ -59,6 +61,10 @@ def test_it_shows_all_without_error_or_network(show: Open, size: str, scheme: st
     boxes = [bar.bounding_box() for bar in bars.all()]
     assert all(box and box["width"] > 10 and box["height"] > 10 for box in boxes)
     assert page.locator(".curves").count() == 3
+    parts = [part.bounding_box() for part in page.locator(".part").all()]
+    assert len(parts) == 8
+    assert all(part and part["width"] > 2 and part["height"] > 10 for part in parts)
+    assert page.locator(".curves .level").count() == 1
     assert page.locator("svg.path").count() == len(
         {json.dumps(mode["path"]) for mode in report.environment["modes"].values()}
     )
@@ -70,7 +76,7 @@ def test_it_shows_all_without_error_or_network(show: Open, size: str, scheme: st
 
 @pytest.mark.parametrize(("scheme", "size"), [*zip(SCHEMES, SIZES, strict=True)])
 def test_it_is_accessible(show: Open, size: str, scheme: str) -> None:
-    rows = [*reports.ROWS[:2], *reports.ROWS[5:8]]
+    rows = [*reports.ROWS[:2], *reports.ROWS[5:8], *reports.PARTS]
     page = show(reports.report(rows), size, color_scheme=scheme).page
     page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
     found = Axe().run(page)
@@ -141,6 +147,13 @@ def test_screen_readers_meet_landmarks_names_and_tables(show: Open) -> None:
     row = table.get_by_role("row").filter(has=page.get_by_role("rowheader", name="ebpf"))
     assert row.get_by_role("cell").count() == 4
     assert page.get_by_role("img", name="Packet path of veth").count() == 1
+    parts = page.get_by_role("list", name="ns_per_packet")
+    ebpf = next(each for each in reports.report().results if each.mode == "ebpf")
+    said = parts.get_by_role("listitem").first.inner_text().split()
+    assert said[:3] == ["ebpf", f"{ebpf.median:.0f}", "ns"]
+    assert {"stack", "hook", "program", "redirect"} <= {*said}
+    level = page.get_by_role("img", name="and ebpf as a level line")
+    assert level.count() == 1
     assert page.get_by_role("img", name="ns_per_packet against number of endpoints").count() == 1
 
 

@@ -44,6 +44,30 @@ def test_variants_of_a_mode_make_a_curve_for_each_workload() -> None:
     assert [number for number, _ in charts["tcp_rr", "rules"]["bridge-nf"]] == [0, 1000]
 
 
+def test_what_rules_do_not_change_stands_beside_curves_over_them() -> None:
+    figures = {"bridge-nf": 1000.0, "bridge-nf:rules=9": 1100.0}
+    rows: list[reports.Row] = [
+        ("ns_per_packet", "", "ns", {**figures, "xdp": 1200.0, "ebpf": 500.0}),
+        ("tcp_rr", "", "us", figures),
+        ("ns_per_packet:size=512", "", "ns", {"ebpf": 510.0}),
+    ]
+    charts = {
+        (chart.workload, chart.axis.option): chart for chart in curves.charts(reports.report(rows))
+    }
+    level = charts["ns_per_packet", "rules"].level
+    assert level is not None
+    assert (level.mode, level.workload, level.detail) == ("ebpf", "ns_per_packet", "")
+    assert charts["tcp_rr", "rules"].level is None, "eBPF was not measured there"
+    assert charts["ns_per_packet", "size"].level is None, "its cost may depend on that"
+
+
+def test_a_chart_has_room_for_all_that_is_in_it() -> None:
+    figures = {"bridge-nf": 10.0, "bridge-nf:rules=9": 11.0, "ebpf": 500.0}
+    report = reports.report([row("w", **figures)])
+    (chart,) = curves.charts(report)
+    assert chart.most == max(result.high for result in report.results) > 490
+
+
 def test_other_options_keep_curves_apart() -> None:
     rows = [
         row("w:size=1500", veth=1.0),

@@ -144,6 +144,34 @@ def test_bars_are_as_long_as_their_figures() -> None:
     assert len(found.all("circle", "sample")) == 75
 
 
+def test_parts_follow_one_another_on_one_scale(whole: Page) -> None:
+    parts = ("stack", "hook", "program", "redirect")
+    drawn = whole.all("rect", "part")
+    assert [each["class"] for each in drawn] == [f"part {name}" for name in parts] * 2
+    places = [[float((each[name] or "").rstrip("%")) for name in ("x", "width")] for each in drawn]
+    for bar in (places[:4], places[4:]):
+        ends = [x + width for x, width in bar]
+        assert [x for x, _ in bar] == pytest.approx([0.0, *ends[:-1]], abs=0.02)
+    assert places[-1][0] + places[-1][1] == pytest.approx(100, abs=0.02)
+    assert places[3][0] + places[3][1] == pytest.approx(100 * 524 / 756, rel=0.03)
+    # In words, too: meanings once, figures at each bar.
+    assert {"from its verdict to the reception in the other namespace"} <= set(whole.said("dd"))
+    assert sum(text.rstrip() == "redirect" for text in whole.said("span")) == 2
+
+
+def test_without_parts_there_is_no_section_of_them() -> None:
+    found = Page(reports.report(reports.ROWS[5:8]))
+    assert "parts" not in [*found.values("id")]
+    assert "Where the nanoseconds go" not in found.source
+
+
+def test_what_rules_do_not_change_is_a_level_line_in_figure_legend_and_table(whole: Page) -> None:
+    assert len(whole.all("line", "level")) == 2  # and its marker
+    assert any("and ebpf as a level line" in text for text in whole.said("title"))
+    assert any("whatever the number" in text for text in whole.said("li"))
+    assert "any" in whole.said("td")
+
+
 def test_references_and_ebpf_are_told_apart(whole: Page) -> None:
     bars = [result.mode for result in reports.report().results if not result.detail]
     assert len(whole.all("svg", "ebpf")) == sum(mode in ("ebpf", "tc", "xdp") for mode in bars)

@@ -1,7 +1,9 @@
 """Plots for papers: that they are images, hold what the report says, and fail with a remedy."""
 
 import builtins
+import resource
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -27,6 +29,12 @@ def test_svg_names_modes_workloads_and_units(tmp_path: Path) -> None:
     said = texts(tmp_path / "out.svg")
     expected = {"bridge-nf:rules=100", "tcp_stream", "Gbit/s, median and 95 % interval"}
     assert expected | {"number of endpoints", "number of firewall rules"} <= said
+
+
+def test_parts_and_the_cost_that_rules_do_not_change_are_in_it(tmp_path: Path) -> None:
+    plot.draw(reports.report([reports.ROWS[0], *reports.PARTS]), tmp_path / "out.svg")
+    expected = {"parts of ns_per_packet", "stack", "hook", "program", "redirect"}
+    assert expected | {"ebpf, any number"} <= texts(tmp_path / "out.svg")
 
 
 def test_the_same_report_gives_the_same_svg(tmp_path: Path) -> None:
@@ -67,6 +75,30 @@ def test_other_formats_are_refused_with_those_there_are(tmp_path: Path, name: st
 def test_nothing_measured_is_nothing_to_plot(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no results"):
         plot.draw(reports.report([]), tmp_path / "out.svg")
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """Files end after 1,000 bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_where_there_is_no_room_the_plot_of_before_stays(tmp_path: Path, full_disk: None) -> None:
+    (tmp_path / "out.svg").write_text("the one of before")
+    with pytest.raises(InvalidInput, match=r"cannot write .*out\.svg: File too large") as caught:
+        plot.draw(reports.report(reports.ROWS[:1]), tmp_path / "out.svg")
+    assert "has room" in caught.value.remedy
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["the one of before"]
+
+
+def test_a_folder_that_is_missing_is_named_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"missing/out\.png: No such file") as caught:
+        plot.draw(reports.report(reports.ROWS[:1]), tmp_path / "missing" / "out.png")
+    assert "name a file in a folder" in caught.value.remedy
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_matplotlib_it_says_what_to_install(

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from datapath.compare import figures
 from datapath.compare.html import charts, page
 from datapath.compare.report import Report
+from datapath.compare.workloads.breakdown import PARTS
 
 _HERE: Final = Path(__file__).parent
 
@@ -40,7 +41,10 @@ def render(report: Report) -> str:
         machine=page.machine(report),
         tables=page.tables(report),
         disturbances=page.disturbances(report),
+        breakdowns=page.breakdowns(report),
+        parts=PARTS,
         plots=page.plots(report),
+        level_marker=charts.level_marker(),
         verdicts=page.verdicts(report),
         paths=page.paths(report),
         command=page.command(report.experiment),

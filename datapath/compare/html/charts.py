@@ -1,4 +1,4 @@
-"""The page's charts: bars with intervals, and curves over a number.
+"""The page's charts: bars with intervals, bars of parts, and curves over a number.
 
 They are as wide as their place: x is a percentage and y is in pixels, so that text and strokes keep
 their size on a phone.
@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from datapath.compare import svg
 from datapath.compare.curves import Chart, Curve
+from datapath.compare.parts import Parted
 from datapath.compare.report import Result
 
 # Pixels.
@@ -54,10 +55,21 @@ def bar(result: Result, ebpf: bool, most: float, references: Mapping[str, float]
     return Markup(svg.text_of(image))  # noqa: S704 - serialised, and so escaped
 
 
+def stacked(parted: Parted, most: float) -> Markup:
+    """A figure's parts one behind the other, on a scale that ends at `most`."""
+    image = svg.image("stacked", height=18)
+    start = 0.0
+    for part, length in zip(parted.parts, parted.lengths, strict=True):
+        x, width = svg.share(start / most), svg.share(length / most)
+        svg.add(image, "rect", css=f"part {part.detail}", x=x, y=1, width=width, height=16)
+        start += length
+    return Markup(svg.text_of(image))  # noqa: S704
+
+
 def axis(chart: Chart) -> Markup:
     """The numbers to the left of a chart's curves."""
     image = svg.image("axis", height=_PLOT_TOP + _PLOT_HEIGHT + _PLOT_FOOT)
-    for tick in _ticks(_most(chart)):
+    for tick in _ticks(chart.most):
         y = _height(tick, chart) + 4
         svg.add(image, "text", f"{tick:,g}", x="100%", y=y, text_anchor="end")
     return Markup(svg.text_of(image))  # noqa: S704
@@ -67,16 +79,20 @@ def curves(chart: Chart, styles: Sequence[int]) -> Markup:
     """A chart's curves, in a style each, with their intervals, from 0 upwards."""
     image = svg.image(
         "curves",
-        f"{chart.title}, in {chart.unit}: {len(chart.curves)} curves",
+        f"{chart.title}, in {chart.unit}: {len(chart.curves)} curves"
+        + (f", and {chart.level.mode} as a level line" if chart.level else ""),
         height=_PLOT_TOP + _PLOT_HEIGHT + _PLOT_FOOT,
     )
-    for tick in _ticks(_most(chart)):
+    for tick in _ticks(chart.most):
         y = _height(tick, chart)
         svg.add(image, "line", css="grid", x1=0, x2="100%", y1=y, y2=y)
     foot = _PLOT_TOP + _PLOT_HEIGHT + 20
     for number in _readable(chart):
         x = svg.share(_across(number, chart))
         svg.add(image, "text", f"{number:,}", x=x, y=foot, text_anchor="middle")
+    if chart.level:
+        y = _height(chart.level.median, chart)
+        svg.add(image, "line", css="level", x1=0, x2="100%", y1=y, y2=y)
     for curve, style in zip(chart.curves, styles, strict=True):
         _curve(image, chart, curve, style)
     return Markup(svg.text_of(image))  # noqa: S704
@@ -87,6 +103,13 @@ def marker(style: int) -> Markup:
     image = svg.image(f"marker style-{style}", width=28, height=14, viewBox="-14 -7 28 14")
     svg.add(image, "line", x1=-14, x2=14, y1=0, y2=0)
     svg.add(image, "path", d=_MARKERS[style])
+    return Markup(svg.text_of(image))  # noqa: S704
+
+
+def level_marker() -> Markup:
+    """What a level line looks like, for the legend."""
+    image = svg.image("marker", width=28, height=14, viewBox="-14 -7 28 14")
+    svg.add(image, "line", css="level", x1=-14, x2=14, y1=0, y2=0)
     return Markup(svg.text_of(image))  # noqa: S704
 
 
@@ -119,12 +142,8 @@ def _curve(image: svg.Element, chart: Chart, curve: Curve, style: int) -> None:
         svg.add(place, "path", d=_MARKERS[style])
 
 
-def _most(chart: Chart) -> float:
-    return max(result.high for curve in chart.curves for _, result in curve.points)
-
-
 def _height(value: float, chart: Chart) -> float:
-    return _PLOT_TOP + _PLOT_HEIGHT * (1 - value / _ticks(_most(chart))[-1])
+    return _PLOT_TOP + _PLOT_HEIGHT * (1 - value / _ticks(chart.most)[-1])
 
 
 def _across(number: int, chart: Chart) -> float:

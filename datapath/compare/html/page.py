@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from datapath.compare import curves, drawing, figures, workloads
+from datapath.compare import curves, drawing, figures, parts, workloads
 from datapath.compare.html import charts
 from datapath.compare.report import REFERENCES, Ratio, Report, Result, Verdict
 from datapath.compare.workloads.base import Workload
@@ -41,6 +41,15 @@ class Table:
     def details(self) -> list[str]:
         """Further figures that there are."""
         return list(dict.fromkeys(name for row in self.rows for name in row.details))
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Where the nanoseconds of a figure go; the bar is on a scale with the workload's others."""
+
+    bar: Markup
+    whole: Result
+    parts: tuple[Result, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,17 @@ def tables(report: Report) -> list[Table]:
     return [
         _table(report, name) for name in dict.fromkeys(each.workload for each in report.results)
     ]
+
+
+def breakdowns(report: Report) -> dict[str, list[Breakdown]]:
+    """By workload, for the modes whose parts were measured."""
+    found = {}
+    for workload, figures_there in parts.parted(report).items():
+        most = max(sum(each.lengths) for each in figures_there) or 1
+        found[workload] = [
+            Breakdown(charts.stacked(each, most), each.whole, each.parts) for each in figures_there
+        ]
+    return found
 
 
 def plots(report: Report) -> list[Plot]:

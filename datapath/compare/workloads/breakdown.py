@@ -28,11 +28,15 @@ from datapath.modes.base import EbpfMode
 from datapath.network import Network
 from datapath.records import HookId
 
+# In the order that a frame meets them, and what they are to people.
+PARTS: Final[Mapping[str, str]] = {
+    "stack": "what a plain veth pair needs too",
+    "hook": "what any program at the hook costs, apart from what it does",
+    "program": "the program's own run time",
+    "redirect": "from its verdict to the reception in the other namespace",
+}
 DETAILS: Final[Mapping[str, str]] = {
-    "stack": "ns",
-    "hook": "ns",
-    "program": "ns",
-    "redirect": "ns",
+    **dict.fromkeys(PARTS, "ns"),
     "instructions": "insns",
     "verified": "insns",
     "machine code": "bytes",
