@@ -79,7 +79,7 @@ def list_labs(form: str) -> None:
                 "available": not lacking,
                 "reason": "; ".join(lacking),
                 "up": each.name in up,
-                "switched": each.name in up and switching.is_switched(each),
+                "switched": each.name in up and bool(switching.joined(each)),
             }
         )
     if form == "table":
@@ -134,7 +134,7 @@ Examples:
 @options.output
 @options.verbose
 def show(source: str, as_commands: bool, as_yaml: bool, form: str) -> None:
-    """What a lab teaches, what to try in it, and what it is made of."""
+    """What a lab teaches, what to try in it, what it is made of, and what eBPF joins there now."""
     from datapath.labs import planning
 
     shown = _meant(source)
@@ -144,7 +144,7 @@ def show(source: str, as_commands: bool, as_yaml: bool, form: str) -> None:
         for command in planning.commands(shown):
             click.echo(command)
     elif form != "table":
-        output.document(form, _document(shown))
+        output.document(form, {**_document(shown), "joined": _joined(shown)})
     else:
         _tell(shown)
 
@@ -179,6 +179,24 @@ def _document(shown: Lab) -> dict[str, Any]:
     }
 
 
+def _joined(shown: Lab) -> list[dict[str, Any]]:
+    """Networks that join nodes of a lab, where it is up; with `error` for one that is half made."""
+    from datapath import status
+    from datapath.labs import catalogue, switching
+
+    if shown.name not in {each.name for each in catalogue.running()}:
+        return []
+    told = ("network", "mode", "hook", "otherwise", "error")
+    return [
+        {
+            "node": group.node,
+            "members": list(group.members),
+            **{key: value for key, value in status.of(group.network).items() if key in told},
+        }
+        for group in switching.joined(shown)
+    ]
+
+
 def _tell(shown: Lab) -> None:
     from datapath.labs.drawing import draw
 
@@ -186,6 +204,10 @@ def _tell(shown: Lab) -> None:
     if shown.teaches:
         click.echo(f"{shown.teaches}\n")
     click.echo(draw(shown))
+    for network in _joined(shown):
+        way = network.get("error") or f"mode {network['mode']} at {network['hook']}"
+        click.echo(f"\nJoined by eBPF at {network['node']}: {', '.join(network['members'])}")
+        click.echo(f"  network {network['network']}, {way}")
     if shown.tries:
         click.echo("\nTry:")
     for each in shown.tries:

@@ -17,14 +17,16 @@ from datapath.records import HookId
 
 def read() -> list[dict[str, Any]]:
     """Every network with its endpoints; one that cannot be read has `error` in place of them."""
-    found: list[dict[str, Any]] = []
-    for name in networks.names():
-        try:
-            with Network(name) as network, journals.at_home(name):
-                found.append(_network(network))
-        except EbpfnetError as error:
-            found.append({"network": name, "error": str(error)})
-    return found
+    return [of(name) for name in networks.names()]
+
+
+def of(name: str) -> dict[str, Any]:
+    """One network, with `error` where it cannot be read."""
+    try:
+        with Network(name) as network, journals.at_home(name):
+            return _network(network)
+    except EbpfnetError as error:
+        return {"network": name, "error": str(error)}
 
 
 def _network(network: Network) -> dict[str, Any]:

@@ -33,19 +33,24 @@ def switch(
 ) -> list[Plan]:
     """Replace the forwarding of a lab that is up by eBPF: all of it, or nothing where that fails.
 
-    Raises InvalidInput where there is nothing to be replaced, Conflict where that was done already,
-    EbpfnetError.
+    Raises InvalidInput where there is nothing to be replaced, Conflict where eBPF joins it already
+    or is declared to; EbpfnetError.
     """
+    if joined(lab):
+        raise Conflict(
+            f"lab {lab.name} is switched to eBPF already", remedy=f"ebpfnet detach --lab {lab.name}"
+        )
+    if lab.ebpf:
+        raise Conflict(
+            f"lab {lab.name} has nothing in place of eBPF: it is declared to be joined so",
+            remedy=f"ebpfnet lab down {lab.name}, and up again",
+        )
     found = switchable(lab)
     if not found:
         raise InvalidInput(
             f"lab {lab.name} has nothing that eBPF could take over: "
             "no two of its nodes hang from one bridge or router by a veth",
             remedy="see `ebpfnet lab draw`, and `ebpfnet attach --lab bridge` for one that has",
-        )
-    if is_switched(lab):
-        raise Conflict(
-            f"lab {lab.name} is switched to eBPF already", remedy=f"ebpfnet detach --lab {lab.name}"
         )
     return _join(lab, found, mode, hook, Otherwise.KERNEL, progress)
 
@@ -60,15 +65,14 @@ def back(lab: Lab) -> list[tuple[str, Endpoint]]:
     """Give everything back to the kernel; endpoints by their network. Raises EbpfnetError."""
     return [
         (group.network, endpoint)
-        for group in (*declared(lab), *switchable(lab))
-        if _stands(lab, group)
+        for group in joined(lab)
         for endpoint in detaching.detach(group.network)
     ]
 
 
-def is_switched(lab: Lab) -> bool:
-    """Whether anything of a lab is joined by eBPF at the moment."""
-    return any(_stands(lab, group) for group in (*declared(lab), *switchable(lab)))
+def joined(lab: Lab) -> list[Group]:
+    """What of a lab that is up is joined by eBPF at the moment, half made too."""
+    return [group for group in (*declared(lab), *switchable(lab)) if _stands(lab, group)]
 
 
 def _stands(lab: Lab, group: Group) -> bool:

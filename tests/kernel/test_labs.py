@@ -309,7 +309,7 @@ def test_every_lab_with_a_bridge_or_router_can_be_switched_and_back() -> None:
         assert hosts.until(lambda: not unsettled(possible))
         before = inventory.take()
         for lab in possible:
-            assert not switching.is_switched(lab)
+            assert switching.joined(lab) == []
             switching.switch(lab)
             with pytest.raises(Conflict, match=f"lab {lab.name} is switched to eBPF already"):
                 switching.switch(lab)
@@ -339,6 +339,8 @@ def test_lab_is_switched_by_name_and_without_a_bridge_it_is_not() -> None:
         assert "lab docker is switched to eBPF already; ebpfnet detach --lab" in again.stderr
         listed = json.loads(hosts.ebpfnet("lab", "list", "-o", "json").stdout)
         assert [row["name"] for row in listed if row["switched"]] == ["docker"]
+        told = hosts.ebpfnet("lab", "show", "docker").stdout
+        assert "Joined by eBPF at machine: web, db\n  network docker, mode tc-peer at " in told
         (network,) = json.loads(hosts.ebpfnet("status", "-o", "json").stdout)
         assert [each["state"] for each in network["endpoints"]] == ["attached"] * 2
         assert "nothing is wrong" in hosts.ebpfnet("diagnose", "docker-web", "docker-db").stdout
@@ -348,12 +350,25 @@ def test_lab_is_switched_by_name_and_without_a_bridge_it_is_not() -> None:
         listed = json.loads(hosts.ebpfnet("lab", "list", "-o", "json").stdout)
         assert [row["name"] for row in listed if row["up"]] == ["docker"]
         assert not any(row["switched"] for row in listed)
+        shown = json.loads(hosts.ebpfnet("lab", "show", "docker", "-o", "json").stdout)
+        assert shown["joined"] == []
         back = hosts.ebpfnet("detach", "--lab", "docker", check=False)
         assert "lab docker is not switched to eBPF" in back.stderr
     with standing(catalogue.declared("veth-pair")):
         done = hosts.ebpfnet("attach", "--lab", "veth-pair", check=False)
         assert "lab veth-pair has nothing that eBPF could take over" in done.stderr
         assert done.returncode == 2
+
+
+def test_what_is_declared_to_be_joined_is_not_switched() -> None:
+    lab = catalogue.declared("cilium")
+    with standing(lab):
+        assert [group.node for group in switching.joined(lab)] == ["m1", "m2"]
+        with pytest.raises(Conflict, match="lab cilium is switched to eBPF already"):
+            switching.switch(lab)
+        assert len(switching.back(lab)) == 4
+        with pytest.raises(Conflict, match="lab cilium has nothing in place of eBPF"):
+            switching.switch(lab)
 
 
 @pytest.mark.parametrize("moment", ["bpf_obj_pin", "bpf_link_create"])
@@ -413,3 +428,19 @@ def test_names_are_answered_in_a_container_by_its_own_resolver() -> None:
         by_hand = hosts.run("getent", "ahostsv4", "db", netns="docker-web").stdout
         assert by_hand.startswith("172.17.0.3 ")
     assert not list(Path("/etc/netns").iterdir())
+
+
+def test_a_delayed_link_delays_both_ways(name: str) -> None:
+    text = PAIR.replace("NAME", name).replace(
+        "a:eth0 -- b:eth0", "{ends: a:eth0 -- b:eth0, delay: 20ms}"
+    )
+    lab = load(text, "pair.yaml", name)
+    if lacking := needs.missing(lab):
+        pytest.skip("; ".join(lacking))
+    with standing(lab):
+        took = {
+            (cell.source, str(cell.target)): cell.round_trip for cell in checks.check(lab).cells
+        }
+    there_and_back = took["b", "10.7.9.1"]
+    assert there_and_back is not None
+    assert there_and_back >= 0.04

@@ -80,6 +80,7 @@ def test_bcc_is_left_to_the_distribution(wheel: Path) -> None:
     ]
     assert sorted(name.partition(">=")[0].lower() for name in required) == [
         "click",
+        "dnspython",
         "jinja2",
         "markupsafe",
         "pyroute2",
