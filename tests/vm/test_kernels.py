@@ -44,6 +44,7 @@ SELECTED = {
         "tests/kernel/test_compare_modes.py::test_a_lab_of_it_moves_data_both_ways[ipvlan:l3]",
         "tests/kernel/test_compare_modes.py::test_a_lab_of_it_moves_data_both_ways[netkit]",
         "tests/kernel/test_labs.py::test_every_lab_works_beside_all_others_or_says_what_is_missing",
+        "tests/kernel/test_labs.py::test_a_delayed_link_delays_both_ways",
         "tests/kernel/test_diagnose_labs.py::test_who_is_not_to_reach_learns_why"
         "[vlan-a1-b2-vlan-mismatch-]",
     ),
