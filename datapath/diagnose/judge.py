@@ -132,7 +132,7 @@ def _agreed(found: list[Cause], reached: bool, outcome: str, port: bool) -> list
     unique = {(cause.cause, cause.where): cause for cause in reversed(found)}
     causes = list(unique.values())[::-1]
     kinds = {cause.cause for cause in causes}
-    if "duplicate-address" in kinds:  # which explains the other
+    if kinds & {"duplicate-address", "routing-loop"}:  # which explain the other
         causes = [cause for cause in causes if cause.cause != "local-source"]
     if outcome == "open" or (reached and not port):
         return [cause for cause in causes if cause.cause in _BEYOND_PING]

@@ -308,6 +308,33 @@ FAULTS = {
         "refusing-route",
         "{n}r has a route of type unreachable for 10.2.2.2/32",
     ),
+    "routers that send to each other": Fault(
+        routed,
+        "ip netns exec {n}ns1 sysctl -qw net.ipv4.ip_forward=1\n"
+        "ip -n {n}r route add 10.2.2.2/32 via 10.2.1.2",
+        "routing-loop",
+        "packets to 10.2.2.2 go from router to router without arriving",
+    ),
+    "source that the router has, too": Fault(
+        routed,
+        "ip -n {n}r addr add 10.2.1.2/32 dev r2",
+        "duplicate-address",
+        "10.2.1.2 is an address of {n}r itself",
+    ),
+    "route out of another interface": Fault(
+        bridge,
+        f"{NS1} link add x type veth peer name y\n{NS1} link set x up\n{NS1} link set y up\n"
+        f"{NS1} route add 10.1.0.2/32 dev x",
+        "wrong-device",
+        "{n}ns1 sends packets to 10.1.0.2 out of x, but {n}ns2 is behind {n}veth1",
+    ),
+    "forwarding entry pinned wrong": Fault(
+        bridge,
+        f"{NS2} link set {{n}}veth2 address 02:00:00:00:00:02\n"
+        "bridge fdb replace 02:00:00:00:00:02 dev {n}brveth1 master static sticky",
+        "wrong-fdb-entry",
+        "{n}br0 has 02:00:00:00:00:02 of {n}veth2 in {n}ns2 pinned to {n}brveth1",
+    ),
     "private macvlan": Fault(
         macvlans,
         f"{NS2} link set eth0 type macvlan mode private",
@@ -444,6 +471,73 @@ def test_what_our_program_drops_it_says_itself(name: str) -> None:
     assert cause.cause == "datapath-drop"
     assert f"the program of network {name} dropped" in cause.sentence
     assert "as spoofed-ipv4: their source is no address of the endpoint" in cause.sentence
+
+
+def test_an_end_that_is_nowhere_to_be_found(name: str) -> None:
+    """Its namespace has no name and no process, only somebody who holds it open."""
+    with pair(name):
+        held = os.open(f"/run/netns/{name}ns1", os.O_RDONLY)
+        try:
+            hosts.ip("-n", f"{name}ns1", "addr", "flush", "dev", f"{name}veth1")
+            hosts.ip("netns", "del", f"{name}ns1")
+            hosts.ip("netns", "add", f"{name}ns1")
+            hosts.ip("-n", f"{name}ns1", "link", "add", "eth0", "type", "veth", "peer", "name", "x")
+            hosts.ip("-n", f"{name}ns1", "addr", "add", "10.1.1.3/24", "dev", "eth0")
+            hosts.ip("-n", f"{name}ns1", "link", "set", "eth0", "up")
+            hosts.ip("-n", f"{name}ns1", "link", "set", "x", "up")
+            found = between(name, pair)
+        finally:
+            os.close(held)
+    assert {cause.cause for cause in found.causes} == {"no-peer", "not-joined"}, found
+    assert f"{name}veth0 in {name}ns0 leads nowhere" in found.causes[0].sentence
+
+
+@contextmanager
+def ipv6_alone(n: str) -> Iterator[None]:
+    """The bridge's namespaces without IPv4, and fd07::1 at the first."""
+    with bridge(n):
+        type_in(
+            """
+            ip -n {n}ns1 -4 addr flush dev {n}veth1
+            ip -n {n}ns2 -4 addr flush dev {n}veth2
+            ip -n {n}ns1 addr add fd07::1/64 dev {n}veth1 nodad
+            ip netns exec {n}ns2 sysctl -qw net.ipv6.conf.{n}veth2.accept_dad=1
+            """,
+            n=n,
+        )
+        yield
+
+
+def test_an_address_that_the_kernel_still_asks_about(name: str) -> None:
+    with ipv6_alone(name):
+        type_in(
+            """
+            ip netns exec {n}ns2 sysctl -qw net.ipv6.conf.{n}veth2.dad_transmits=600
+            ip -n {n}ns2 addr add fd07::2/64 dev {n}veth2
+            """,
+            n=name,
+        )
+        found = between(name, bridge)
+    assert {cause.cause for cause in found.causes} == {"tentative-address"}, found
+    assert f"fd07::2 of {name}veth2 in {name}ns2 is not used yet" in found.causes[0].sentence
+
+
+def test_an_address_that_somebody_had_before(name: str) -> None:
+    with ipv6_alone(name):
+        type_in(
+            """
+            ip netns exec {n}ns2 sysctl -qw net.ipv6.conf.{n}veth2.dad_transmits=1
+            ip -n {n}ns1 addr add fd07::2/64 dev {n}veth1 nodad
+            ip -n {n}ns2 addr add fd07::2/64 dev {n}veth2
+            """,
+            n=name,
+        )
+        failed = ("-n", f"{name}ns2", "addr", "show", "dadfailed")
+        assert hosts.until(lambda: "fd07::2" in hosts.ip(*failed).stdout)
+        hosts.ip("-n", f"{name}ns1", "addr", "del", "fd07::2/64", "dev", f"{name}veth1")
+        found = between(name, bridge)
+    assert {cause.cause for cause in found.causes} == {"dad-failed"}, found
+    assert f"fd07::2 of {name}veth2 in {name}ns2 is not used: somebody" in found.causes[0].sentence
 
 
 def test_a_namespace_to_itself_needs_lo(name: str) -> None:

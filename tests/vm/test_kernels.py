@@ -32,7 +32,6 @@ SELECTED = {
         "tests/kernel/test_modes.py::test_pings_of_every_kind[tc-peer-clsact]",
         "tests/kernel/test_modes.py::test_tcp_both_ways[xdp]",
         "tests/kernel/test_traffic.py::test_counters_are_exact[tc-peer]",
-        "tests/kernel/test_reload.py::test_a_reload_changes_the_program_and_nothing_else[way1]",
         "tests/kernel/test_offloads.py::test_what_was_changed_is_put_back_exactly",
     ),
     "6.12": (

@@ -27,11 +27,11 @@ def check(world: World, way: Walk) -> Iterator[Cause]:
 def _ports(bridge: Port, before: Port, after: Port) -> Iterator[Cause]:
     for port in (before, after):
         link = port.link
-        # Without a carrier it is disabled, and the link that is down is said elsewhere.
+        # One that is not operational is disabled: it is down, which is said elsewhere, or it has a
+        # carrier since so short a time that the kernel has not opened it yet.
         if (
             link.port_state not in ("", "forwarding")
-            and link.up
-            and link.carrier
+            and link.operstate in ("up", "unknown")
             and bridge.link.up
         ):
             yield Cause(
