@@ -21,14 +21,14 @@ SECONDS = 1800  # for a machine, from boot to end
 EVERYWHERE = (
     "tests/vm/inside.py::test_every_mode_and_workload_is_available_but_for_what_came_later",
     "tests/vm/inside.py::test_every_lab_is_available",
-    "tests/kernel/test_adopt.py::test_namespaces_on_a_bridge_go_by_ebpf_and_back[tc-peer]",
-    "tests/kernel/test_bridge_port.py::test_vlans_come_back_as_they_were",
-    "tests/kernel/test_compare.py::test_what_a_killed_run_leaves_is_undone_by_gc"
-    "[ebpf-apply AttachProgram]",
 )
 SELECTED = {
     "6.1": (
         *EVERYWHERE,
+        "tests/kernel/test_adopt.py::test_namespaces_on_a_bridge_go_by_ebpf_and_back[tc-peer]",
+        "tests/kernel/test_bridge_port.py::test_vlans_come_back_as_they_were",
+        "tests/kernel/test_compare.py::test_what_a_killed_run_leaves_is_undone_by_gc"
+        "[ebpf-apply AttachProgram]",
         "tests/kernel/test_modes.py::test_pings_of_every_kind[tc-peer-clsact]",
         "tests/kernel/test_modes.py::test_tcp_both_ways[xdp]",
         "tests/kernel/test_traffic.py::test_counters_are_exact[tc-peer]",
