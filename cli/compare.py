@@ -266,6 +266,7 @@ def _begin(
 ) -> None:
     from datapath import modes
     from datapath.compare import Experiment, files
+    from datapath.compare.declared import DECLARED
 
     if [name for name in names if name.endswith(_YAML)]:
         if len(names) > 1:
@@ -273,8 +274,10 @@ def _begin(
         experiment = files.load_experiment(Path(names[0]))
     elif names:
         experiment = Experiment(modes=names)
+    elif check:
+        experiment = Experiment(modes=(DECLARED if declared["lab"] else modes.DEFAULT,))
     else:
-        experiment = Experiment(modes=(modes.DEFAULT,)) if check else Experiment()
+        experiment = Experiment()
     experiment = _with(replace(experiment, check=check or experiment.check), declared)
     if declared["lab"]:
         from datapath.labs import catalogue

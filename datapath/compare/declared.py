@@ -16,7 +16,7 @@ from datapath import modes
 from datapath.endpoint import Member
 from datapath.errors import Conflict, InvalidInput
 from datapath.journal import NETWORK_OWNER, Step
-from datapath.labs import catalogue, groups, needs, planning
+from datapath.labs import catalogue, groups, planning
 from datapath.labs.model import HOST, VETH, End, Interface, Lab
 from datapath.modes.base import EbpfMode, Mode, NetworkSpec, Station
 from datapath.records import ModeId
@@ -53,10 +53,8 @@ class LabMode:
         return self
 
     def missing(self) -> str:
-        lacking = needs.missing(self.lab)
-        if self.ebpf and (also := self.ebpf.missing()):
-            lacking = [*lacking, also]
-        return "; ".join(lacking)
+        """Of the mode; what the lab needs is labs.needs' to say."""
+        return self.ebpf.missing() if self.ebpf else ""
 
     def steps(self, network: NetworkSpec, members: Sequence[Member]) -> Iterator[tuple[int, Step]]:
         """The whole lab. Raises Conflict where it is up already."""
@@ -79,7 +77,7 @@ class LabMode:
         """
         found = {}
         for name, member in (("sender", self.sender), ("receiver", self.receiver)):
-            near = End(member.label.removeprefix(f"{self.lab.name}-"), member.ifname)
+            near = End(_node(self.lab, member), member.ifname)
             if far := _far(self.lab, near):
                 found[name] = (str(member.path), member.ifname)
                 found[f"{name} host"] = (planning.path(self.lab, far.node), far.ifname)
@@ -92,9 +90,10 @@ def modes_of(lab: Lab, between: Sequence[str], names: Sequence[str]) -> dict[str
     Raises InvalidInput for nodes and modes that will not do.
     """
     sender, receiver = _ends(lab, between)
+    ends = {_node(lab, sender), _node(lab, receiver)}
     found: dict[str, Mode] = {}
     for name in names:
-        ebpf = None if name == DECLARED else _switched(lab, name, {sender.label, receiver.label})
+        ebpf = None if name == DECLARED else _switched(lab, name, ends)
         found[name] = LabMode(name, lab, sender, receiver, ebpf)
     return found
 
@@ -111,11 +110,7 @@ def _switched(lab: Lab, name: str, ends: set[str]) -> EbpfMode:
             f"mode {name} is none that a lab can be switched to",
             remedy=f"name {DECLARED}, tc-peer, tc, xdp or sockmap",
         )
-    joined = (
-        {planning.netns_name(lab.name, member) for member in group.members}
-        for group in groups.switchable(lab)
-    )
-    if not any(ends <= members for members in joined):
+    if not any(ends <= set(group.members) for group in groups.switchable(lab)):
         raise InvalidInput(
             f"in lab {lab.name}, {' and '.join(sorted(ends))} do not hang from one bridge or "
             f"router, so that {name} could not take over between them",
@@ -178,6 +173,10 @@ def _member(lab: Lab, number: int, name: str, address: IPv4Address) -> Member:
         addresses=interface.addresses,
         adoption=None,
     )
+
+
+def _node(lab: Lab, member: Member) -> str:
+    return member.label.removeprefix(planning.netns_name(lab.name, ""))
 
 
 def _far(lab: Lab, near: End) -> End | None:

@@ -24,6 +24,7 @@ from datapath.compare.verdicts import verdicts_of
 from datapath.compare.workloads.base import Measure, Sample, Workload
 from datapath.errors import Conflict, InvalidInput, Unsupported
 from datapath.kernel.net import firewall
+from datapath.labs import needs
 from datapath.modes.base import EbpfMode, Mode
 
 Cell = tuple[str, str]  # mode and workload, as they are called in the report
@@ -291,6 +292,8 @@ def _require(chosen: dict[str, Mode], loads: Iterable[Workload]) -> None:
             if not tool.installed:
                 raise tool.unsupported()
     for name, mode in chosen.items():
+        if isinstance(mode, LabMode):
+            needs.require(mode.lab)
         if missing := mode.missing():
             raise Unsupported(
                 mode.name,

@@ -25,7 +25,7 @@ from datapath.compare.workloads.base import Measure, Sample, Workload
 from datapath.errors import Busy, Conflict, EbpfnetError
 from datapath.kernel.bpf import features
 from datapath.kernel.net import firewall, sysctl
-from datapath.labs import catalogue, lifecycle
+from datapath.labs import catalogue, lifecycle, needs
 from datapath.variants import Options
 from tests.support import hosts
 from tests.support.crash import Launcher
@@ -218,6 +218,7 @@ def test_a_lab_is_measured_as_declared_and_switched_and_its_report_says_all(
     [
         ("--lab veth-pair declared tc", "do not hang from one bridge or router"),
         ("--lab bridge veth", "mode veth is none that a lab can be switched to"),
+        ("--lab veth-pair tc", "in lab veth-pair, ns0 and ns1 do not hang"),
         ("--lab bridge --between ns1 zz", "lab bridge has no node zz; it has ns1, ns2"),
         ("--lab vlan --between a1 b1", "a1 does not reach b1 over IPv4"),
         ("--between ns1 ns2", "give --lab"),
@@ -232,6 +233,22 @@ def test_what_cannot_be_measured_in_a_lab_is_refused(arguments: str, says: str) 
     assert done.returncode > 0
     assert done.stdout == ""
     assert says in done.stderr
+
+
+def test_a_lab_without_a_bridge_is_checked_as_declared() -> None:
+    arguments = ("--check", "--workload", "ns_per_packet", "--rounds", "1", "-o", "json")
+    done = hosts.ebpfnet("compare", "--lab", "veth-pair", *arguments, check=False)
+    assert "a single round has no interval" in done.stderr
+    modes = {each["mode"] for each in json.loads(done.stdout)["results"]}
+    assert modes == {"declared", "declared again"}
+
+
+def test_what_a_lab_lacks_is_said_in_the_labs_words() -> None:
+    lacking = [lab for lab in catalogue.presets() if needs.missing(lab)]
+    if not lacking:
+        pytest.skip("this kernel can make every lab")
+    done = hosts.ebpfnet("compare", "--lab", lacking[0].name, "declared", check=False)
+    assert f"ebpfnet: lab {lacking[0].name} cannot be built here: " in done.stderr
 
 
 def test_a_lab_that_is_up_is_left_alone() -> None:
