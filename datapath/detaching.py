@@ -15,10 +15,11 @@ from datapath import network as networks
 from datapath.endpoint import Endpoint
 from datapath.errors import Busy, EbpfnetError, KernelError, LayoutMismatch, NotFound
 from datapath.journal import NETWORK_OWNER, Journal
-from datapath.kernel.net import links, netns
+from datapath.kernel.net import links
 from datapath.labs import JOURNAL_PREFIX
 from datapath.network import Network
 from datapath.steps.interfaces import ExpediteRcu
+from datapath.views.peers import everywhere
 
 
 def detach(network: str, targets: Sequence[str] = ()) -> list[Endpoint]:
@@ -81,7 +82,8 @@ def collect(*, force: bool = False, report: Callable[[str], None] = lambda line:
     found = {*networks.names(), *journals.networks()}
     for name in sorted(found, key=lambda name: (not name.startswith(JOURNAL_PREFIX), name)):
         try:
-            if (home := journals.home(name)) and not netns.in_use(home):
+            home = journals.home(name)
+            if home and home not in {namespace.inode for namespace in everywhere()}:
                 programs.uninstall(name)
                 journals.forget(name)
                 say(f"{name}: removed, the network namespace that it was made in has gone")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from datapath.labs.model import Lab
 from datapath.records import HookId
 from datapath.steps.typed import command
+
+if TYPE_CHECKING:
+    from datapath.labs.model import Lab
 
 
 @dataclass(frozen=True, slots=True)

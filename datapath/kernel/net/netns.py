@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -87,15 +87,6 @@ def named() -> list[Netns]:
     except FileNotFoundError:
         return []
     return [found for path in paths if (found := at(path.name, path))]
-
-
-def in_use(inode: int) -> bool:
-    """Whether a namespace exists: it has a name, or a process is in it."""
-    for path in (*FOLDER.glob("*"), *Path("/proc").glob("[0-9]*/ns/net")):
-        with suppress(OSError):  # it has gone since
-            if path.stat().st_ino == inode:
-                return True
-    return False
 
 
 def create(name: str, prepare: Callable[[], None] = lambda: None) -> None:
