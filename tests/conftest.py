@@ -22,6 +22,12 @@ def missing() -> str:
     return f"needs {', '.join(absent)}" if absent else ""
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `-n auto`: one more than there are CPUs, for tests wait a quarter of their time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Each process that runs tests has a lane: pytest itself, or its workers (pytest -n)."""
     os.environ[SESSION_VARIABLE] = str(os.getpid())
