@@ -3,10 +3,7 @@
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,42 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.test_attach import addresses, attached, endpoints, settle
 from tests.support import bpf_objects, hosts, inventory
-from tests.support.hosts import ByHand
+from tests.support.hosts import ByHand, addresses, no_ping_lost, settle
+from tests.support.kit import EVERY_MODE, attached, drops, endpoints, status
 
-MODES = ("tc-peer", "tc", "xdp")
 PORT = 5201
 
 # r0 = -1 (TC_ACT_UNSPEC): the next program decides.
 GO_ON = bytes.fromhex("b7000000ffffffff 9500000000000000")
 BPF_PROG_TYPE_SCHED_CLS = 3
-
-
-@contextmanager
-def no_ping_lost(netns: str, address: str) -> Iterator[None]:
-    """Have `ping` send as fast as it is answered, ten thousands a second: each must be answered.
-
-    Up to the last one that was: what is on its way when ping is told to stop is not lost.
-    """
-    with tempfile.TemporaryFile("w+") as said:
-        ping = subprocess.Popen(
-            ["ip", "netns", "exec", netns, "ping", "-n", "-A", address], stdout=said
-        )
-        try:
-            assert hosts.until(lambda: os.fstat(said.fileno()).st_size > 0)
-            yield
-        finally:
-            ping.send_signal(signal.SIGINT)
-            ping.wait(10)
-        said.seek(0)
-        numbers = map(int, re.findall(r"icmp_seq=(\d+) ttl=", said.read()))
-    position, answered = 0, set()
-    for number in numbers:  # of 16 bits, beginning anew every few seconds
-        position += (number - position + 0x8000) % 0x10000 - 0x8000
-        answered.add(position)
-    missing = sorted(set(range(1, max(answered) + 1)) - answered)
-    assert missing == [], f"{len(missing)} of {max(answered)} lost, the first {missing[:5]}"
 
 
 @pytest.fixture
@@ -130,7 +100,7 @@ def iperf3(made: ByHand, *options: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout)["end"])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@EVERY_MODE
 def test_namespaces_on_a_bridge_go_by_ebpf_and_back(name: str, bridged: ByHand, mode: str) -> None:
     one, other = bridged.namespaces
     far = link_local(other, bridged.ifnames[1])
@@ -190,11 +160,7 @@ def test_beside_its_bridge_a_namespace_reaches_the_rest_as_before(
         row = endpoints(name)[one]
         assert row["left"] >= left + 3
         assert (row["tx_packets"], row["drops"]) == (3, 0)
-        (network,) = (
-            each
-            for each in json.loads(hosts.ebpfnet("status", "-o", "json").stdout)
-            if each["network"] == name
-        )
+        network = status(name)
         assert (network["otherwise"], network["drops"]) == ("kernel", {})
         hosts.ebpfnet("attach", one, "--network", name)  # as it is
         again = hosts.ebpfnet("attach", one, "--network", name, "--otherwise", "drop", check=False)
@@ -218,8 +184,7 @@ def test_no_packet_is_lost_on_the_way_to_ebpf_and_back(
     with no_ping_lost(one, bridged.addresses[1]):
         with attached(name, one, other, *options):
             # MLD reports and router solicitations come when they will.
-            shown = hosts.ebpfnet("map", "dump", "drops", "--network", name, "-o", "json").stdout
-            assert {entry["key"] for entry in json.loads(shown)} <= {"multicast"}
+            assert drops(name).keys() <= {"multicast"}
             assert endpoints(name)[one]["rx_packets"] > 0
         assert len(bridge_link(bridged)) == 2
 

@@ -7,7 +7,7 @@ import re
 import shlex
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,53 +15,10 @@ from typing import Any
 import pytest
 
 from tests.support import hosts, inventory
+from tests.support.hosts import addresses, settle
+from tests.support.kit import PINS, attached, endpoints
 
-PINS = Path("/sys/fs/bpf/ebpfnet")
 NAMESPACES = Path("/run/netns")
-
-
-@contextmanager
-def attached(network: str, *args: str, timeout: float = 60) -> Iterator[dict[str, Any]]:
-    """`ebpfnet attach`, undone in the end; yields the rows it printed, by namespace."""
-    try:
-        done = hosts.ebpfnet("attach", *args, "--network", network, "-o", "json", timeout=timeout)
-        yield {row["netns"]: row for row in json.loads(done.stdout)}
-    finally:
-        hosts.ebpfnet("detach", "--network", network, check=False, timeout=timeout)
-
-
-def endpoints(network: str) -> dict[str, Any]:
-    """The rows of `ebpfnet endpoint list`, by namespace."""
-    done = hosts.ebpfnet("endpoint", "list", "--network", network, "-o", "json")
-    return {row["netns"]: row for row in json.loads(done.stdout)}
-
-
-def addresses(netns: str, ifname: str = "eth0") -> set[str]:
-    """Those of an interface, with prefix lengths."""
-    (link,) = json.loads(hosts.run("ip", "-n", netns, "-j", "addr", "show", ifname).stdout)
-    return {f"{each['local']}/{each['prefixlen']}" for each in link["addr_info"]}
-
-
-def settle(*namespaces: str, here: Sequence[str] = ()) -> None:
-    """Wait until interfaces have link-local addresses that nobody else turned out to have.
-
-    All in the namespaces, and those called `here` in this one.
-    """
-
-    def settled() -> bool:
-        links = [
-            link
-            for netns in namespaces
-            for link in json.loads(hosts.ip("-n", netns, "-j", "addr").stdout)
-            if link["ifname"] != "lo"
-        ]
-        links += [json.loads(hosts.ip("-j", "addr", "show", ifname).stdout)[0] for ifname in here]
-        return all(
-            any(each["scope"] == "link" and "tentative" not in each for each in link["addr_info"])
-            for link in links
-        )
-
-    assert hosts.until(settled)
 
 
 def refused(*args: str) -> str:
@@ -204,19 +161,9 @@ def test_networks_are_separate_even_with_the_same_addresses(name: str) -> None:
         assert hosts.ping(f"{name}b", "10.1.1.2", count=3)
 
 
-@contextmanager
-def container() -> Iterator[int]:
-    """A process in a network namespace of its own, which has no name; its PID."""
-    with hosts.background("unshare", "--net", "sleep", "60") as process:
-        own = Path(f"/proc/{process.pid}/ns/net")
-        host = Path("/proc/self/ns/net").readlink()
-        assert hosts.until(lambda: own.readlink() != host)
-        yield process.pid
-
-
 @pytest.mark.parametrize("written", ["{pid}", "/proc/{pid}/ns/net"])
 def test_a_running_container_is_attached_by_pid_or_path(name: str, written: str) -> None:
-    with container() as pid:
+    with hosts.container() as pid:
         path = f"/proc/{pid}/ns/net"
         with attached(name, f"{name}a", written.format(pid=pid)) as rows:
             assert rows.keys() == {f"{name}a", path}
@@ -230,7 +177,7 @@ def test_a_running_container_is_attached_by_pid_or_path(name: str, written: str)
 
 
 def test_a_namespace_with_a_name_goes_by_it_however_it_was_called(name: str) -> None:
-    with container() as pid:
+    with hosts.container() as pid:
         hosts.ip("netns", "attach", f"{name}c", str(pid))
         try:
             with attached(name, str(pid), f"/proc/{pid}/ns/net", f"{name}b") as rows:

@@ -18,12 +18,6 @@ from tests.support.crash import Judge, Launcher, Run
 NO_PROCESS = "4194305"  # more than the kernel's PID_MAX_LIMIT
 
 
-@pytest.fixture(scope="module")
-def kit() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
-
-
 @pytest.fixture(scope="module", autouse=True)
 def leaves_nothing_behind(kit: Launcher) -> Iterator[None]:
     """In place of the one for each test, which would take longer than the test."""
@@ -69,20 +63,11 @@ def scene(kit: Launcher, leaves_nothing_behind: None) -> Iterator[Scene]:
         file.touch()
         undo.callback(file.unlink)
         undo.callback(kit.run, "detach", "--network", f"{made.p}net")
-        done = kit.run(
+        kit.succeed(
             *("attach", f"{made.p}a", f"{made.p}b", "--network", f"{made.p}net"),
             *("--subnet", "10.7.7.0/29"),
         )
-        assert done.code == 0, done.stderr
-        assert hosts.until(
-            lambda: (
-                " tentative"
-                not in "".join(
-                    hosts.ip("-n", f"{made.p}{name}", "addr", "show", "tentative").stdout
-                    for name in ("a", "b", "ns1", "ns2")
-                )
-            )
-        )
+        hosts.settle(*(f"{made.p}{name}" for name in ("a", "b", "ns1", "ns2")))
         yield made
 
 
@@ -334,12 +319,10 @@ def test_a_namespace_with_an_odd_name_can_be_attached(kit: Launcher, scene: Scen
     try:
         for name in names:
             hosts.ip("netns", "add", name)
-        done = kit.run("attach", *names, "--network", f"{scene.p}net")
-        assert done.code == 0, done.stderr
+        kit.succeed("attach", *names, "--network", f"{scene.p}net")
         listed = kit.run("endpoint", "list", "--network", f"{scene.p}net")
         assert all(name in listed.stdout for name in names)
-        done = kit.run("detach", *names, "--network", f"{scene.p}net")
-        assert done.code == 0, done.stderr
+        kit.succeed("detach", *names, "--network", f"{scene.p}net")
     finally:
         for name in names:
             hosts.ip("netns", "del", name)

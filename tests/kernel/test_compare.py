@@ -91,12 +91,6 @@ def bridge_nf() -> Iterator[None]:
         sysctl.write(BRIDGE_NF, before)
 
 
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    with Launcher() as running:
-        yield running
-
-
 def test_a_run_reports_every_mode_and_round_as_json(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     experiment = declared(tmp_path, "rounds: 2")
@@ -262,9 +256,9 @@ def test_a_lab_that_is_up_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("moment", ["apply MakeCable", "bpf_link_create", "revert MakeNamespace"])
-def test_a_run_in_a_lab_that_is_killed_is_undone_by_gc(moment: str, launcher: Launcher) -> None:
+def test_a_run_in_a_lab_that_is_killed_is_undone_by_gc(moment: str, kit: Launcher) -> None:
     arguments = ("compare", "--lab", "docker", "--workload", "ns_per_packet", "--rounds", "1")
-    assert launcher.run(*arguments, at=moment).killed
+    assert kit.run(*arguments, at=moment).killed
     hosts.ebpfnet("gc")
 
 
@@ -283,21 +277,19 @@ def compare(mode: str) -> tuple[str, ...]:
         ("bridge", "revert SetSysctl"),
     ],
 )
-def test_what_a_killed_run_leaves_is_undone_by_gc(
-    mode: str, moment: str, launcher: Launcher
-) -> None:
-    assert launcher.run(*compare(mode), at=moment).killed
+def test_what_a_killed_run_leaves_is_undone_by_gc(mode: str, moment: str, kit: Launcher) -> None:
+    assert kit.run(*compare(mode), at=moment).killed
     hosts.ebpfnet("gc")
 
 
-def test_what_a_killed_run_leaves_is_undone_by_the_next_one(launcher: Launcher) -> None:
-    assert launcher.run(*compare("ebpf"), at="apply AttachProgram").killed
+def test_what_a_killed_run_leaves_is_undone_by_the_next_one(kit: Launcher) -> None:
+    assert kit.run(*compare("ebpf"), at="apply AttachProgram").killed
     measured("veth")
 
 
 @pytest.mark.parametrize("moment", ["apply MakeBridge", "revert MakeBridge"])
-def test_ctrl_c_undoes_everything(moment: str, launcher: Launcher) -> None:
-    done = launcher.run(*compare("bridge"), at=moment, signal=signal.SIGINT)
+def test_ctrl_c_undoes_everything(moment: str, kit: Launcher) -> None:
+    done = kit.run(*compare("bridge"), at=moment, signal=signal.SIGINT)
     assert done.code == 130
     assert done.stderr.splitlines()[-1] == "ebpfnet: interrupted; what was begun is undone"
     assert done.stdout == ""
@@ -354,10 +346,10 @@ def test_what_there_is_here_is_listed_and_what_is_not_has_a_reason() -> None:
 
 
 def test_a_lab_that_loses_an_interface_fails_in_one_line_and_is_undone(
-    launcher: Launcher,
+    kit: Launcher,
 ) -> None:
     remove = ["ip", "link", "del", "br-compare-lab"]
-    done = launcher.run(*compare("bridge"), at="apply SetOffloads", command=remove)
+    done = kit.run(*compare("bridge"), at="apply SetOffloads", command=remove)
     assert done.code == 1
     assert done.stderr.splitlines()[-1].startswith("ebpfnet: mode bridge does not join the lab")
 

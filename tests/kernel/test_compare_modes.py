@@ -19,6 +19,7 @@ from datapath.errors import CompileError, EbpfnetError, InvalidInput, VerifierEr
 from datapath.kernel.net import firewall
 from tests.support import hosts
 from tests.support.crash import Launcher
+from tests.support.kit import PINS, made_network, status
 
 EXAMPLE = f"mine={hosts.CHECKOUT / 'bpf/example.c'}:forward"
 BRIDGE_NF = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
@@ -46,12 +47,6 @@ def what_the_kernel_keeps() -> None:
     """Sysctls of connection tracking, a module; table filter of iptables-legacy: from first use."""
     hosts.run("modprobe", "nf_conntrack", check=False)
     hosts.run("iptables-legacy", "-t", "filter", "-S")
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    with Launcher() as running:
-        yield running
 
 
 @pytest.mark.parametrize("name", HERE, ids=lambda name: name.partition("=/")[0])
@@ -174,13 +169,13 @@ def ruleset_of_legacy() -> list[str]:
     ids=lambda text: text.partition("=/")[0],
 )
 def test_what_a_killed_run_leaves_is_undone_by_gc(
-    mode: str, moment: str, name: str, launcher: Launcher
+    mode: str, moment: str, name: str, kit: Launcher
 ) -> None:
     if missing := modes.get(mode).missing():
         pytest.skip(f"this kernel lacks {missing}")
     argv = ("compare", mode, "--workload", "tcp_rr", "--rounds", "1")
     with rules_of_the_user(name):
-        assert launcher.run(*argv, at=moment).killed
+        assert kit.run(*argv, at=moment).killed
         hosts.ebpfnet("gc")
 
 
@@ -241,19 +236,15 @@ def test_a_users_program_needs_the_networks_maps(tmp_path: Path) -> None:
 def test_a_netkit_network_is_attached_mended_and_detached(name: str) -> None:
     if missing := modes.get("netkit").missing():
         pytest.skip(f"this kernel lacks {missing}")
-    one, other = f"{name}a", f"{name}b"
-    hosts.ebpfnet("attach", one, other, "--network", name, "--mode", "netkit")
-    try:
+    with made_network(name, "--mode", "netkit") as (one, other):
         assert hosts.ping(one, "10.1.1.3", count=3)
         assert hosts.ping(other, "fd00::10.1.1.2")
-        (status,) = json.loads(hosts.ebpfnet("status", "-o", "json").stdout)
-        assert (status["mode"], status["hook"]) == ("netkit", "netkit")
-        assert {each["state"] for each in status["endpoints"]} == {"attached"}
+        network = status(name)
+        assert (network["mode"], network["hook"]) == ("netkit", "netkit")
+        assert {each["state"] for each in network["endpoints"]} == {"attached"}
         hosts.ebpfnet("map", "check", "--network", name)
         hosts.ebpfnet("reload", "--network", name)
-        Path("/sys/fs/bpf/ebpfnet", name, "links/1").unlink()
+        (PINS / name / "links/1").unlink()
         hosts.ebpfnet("attach", one, "--network", name)
         hosts.ebpfnet("map", "check", "--network", name)
         assert hosts.ping(one, "10.1.1.3")
-    finally:
-        hosts.ebpfnet("detach", "--network", name)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import hosts
 from tests.support.crash import Launcher, Run
+from tests.support.kit import PINS, endpoints
 
 PAUSE = """
 import os, sys, time
@@ -26,12 +27,6 @@ import subprocess, sys
 argv = [sys.executable, "-m", "cli", "attach", *sys.argv[1:]]
 subprocess.run(argv, cwd={str(hosts.CHECKOUT)!r}, capture_output=True)
 """
-
-
-@pytest.fixture(scope="module")
-def kit() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
 
 
 @contextmanager
@@ -64,8 +59,7 @@ def waits(*argv: str, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def ids_and_addresses(network: str) -> dict[int, str]:
-    listed = hosts.ebpfnet("endpoint", "list", "--network", network, "-o", "json").stdout
-    return {row["id"]: row["ipv4"] for row in json.loads(listed)}
+    return {row["id"]: row["ipv4"] for row in endpoints(network).values()}
 
 
 def test_a_second_attach_waits_for_the_first(kit: Launcher, name: str, tmp_path: Path) -> None:
@@ -116,7 +110,7 @@ def test_another_network_comes_and_goes_meanwhile(kit: Launcher, name: str, tmp_
         undo.callback(kit.run, "detach", "--network", network)
         undo.callback(hosts.ebpfnet, "detach", "--network", other, check=False)
         attach = ["attach", f"{name}a", f"{name}b", "--network", network]
-        half_made = f"os.mkdir /sys/fs/bpf/ebpfnet/{network}/maps"
+        half_made = f"os.mkdir {PINS}/{network}/maps"
         with paused(kit, tmp_path, *attach, at=half_made) as run:
             hosts.ebpfnet("attach", *made.namespaces, "--network", other)
             assert hosts.ping(made.namespaces[0], made.addresses[1], count=3)
@@ -127,12 +121,11 @@ def test_another_network_comes_and_goes_meanwhile(kit: Launcher, name: str, tmp_
 
 def test_the_folder_of_all_networks_may_go_at_any_moment(kit: Launcher, name: str) -> None:
     """Which it does when the last network is detached while another is made."""
-    root = Path("/sys/fs/bpf/ebpfnet")
     try:
         run = kit.run(
             *("attach", f"{name}a", "--network", name),
-            at=f"os.mkdir {root}/{name}",
-            command=["rmdir", "--ignore-fail-on-non-empty", str(root)],
+            at=f"os.mkdir {PINS}/{name}",
+            command=["rmdir", "--ignore-fail-on-non-empty", str(PINS)],
         )
         assert run.code == 0, run.stderr
     finally:
@@ -184,15 +177,9 @@ def test_many_at_once(kit: Launcher, name: str) -> None:
             for done in (*joins, *goes):
                 done.result()
         assert ids_and_addresses(name) == {number: f"10.1.1.{number + 1}" for number in range(1, 5)}
+        rows = endpoints(name)
         for letter in "bcd":
-            (address,) = [
-                row["ipv4"]
-                for row in json.loads(
-                    hosts.ebpfnet("endpoint", "list", "--network", name, "-o", "json").stdout
-                )
-                if row["netns"] == name + letter
-            ]
-            assert hosts.ping(f"{name}a", address, count=3)
+            assert hosts.ping(f"{name}a", rows[name + letter]["ipv4"], count=3)
     finally:
         for network in (name, f"{name}x", f"{name}y"):
             kit.run("detach", "--network", network)

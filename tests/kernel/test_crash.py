@@ -19,18 +19,13 @@ import pytest
 from datapath.kernel.net import netns
 from tests.support import hosts, inventory
 from tests.support.crash import Judge, Launcher, Run
+from tests.support.kit import PINS
 
 ADDRESSES = ("10.1.0.1", "10.1.0.2")  # of the two namespaces on the bridge
 HOOKS = {"tcx": "tc-peer", "clsact": "tc", "xdp": "xdp"}  # with a mode for each
 NEW_ADDRESS = "10.1.0.7"
 STAYING_ADDRESSES = ("10.1.0.8", "10.1.0.9")
 INTERRUPTED = "ebpfnet: interrupted; what was begun is undone\n"
-
-
-@pytest.fixture(scope="module")
-def kit() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +78,7 @@ def scene(kit: Launcher) -> Iterator[Scene]:
         hosts.run(*("bridge", "link", "set", "dev", port), *("cost", "77", "guard", "on"))
         for hook, mode in HOOKS.items():
             undo.callback(kit.run, "detach", "--network", made.network(hook))
-            done = kit.run(
+            kit.succeed(
                 *("attach", *made.staying(hook), "--network", made.network(hook)),
                 *("--subnet", "10.1.0.0/24", "--mode", mode),
                 *(() if hook == "xdp" else ("--hook", hook)),
@@ -93,15 +88,8 @@ def scene(kit: Launcher) -> Iterator[Scene]:
                     for word in ("--ip", f"{netns}={address}")
                 ),
             )
-            assert done.code == 0, done.stderr
-        settling = [*made.bridged.namespaces, *chain(*map(made.staying, HOOKS))]
-        assert hosts.until(lambda: not any(map(has_tentative_address, settling)))
+        hosts.settle(*made.bridged.namespaces, *chain(*map(made.staying, HOOKS)))
         yield made
-
-
-def has_tentative_address(namespace: str) -> bool:
-    """Whether duplicate detection, which takes a second or two, still goes on there."""
-    return " tentative" in hosts.ip("-n", namespace, "addr", "show", "tentative").stdout
 
 
 def killed(kit: Launcher, *argv: str, first: int = 1, every: int = 1) -> Iterator[Run]:
@@ -112,12 +100,6 @@ def killed(kit: Launcher, *argv: str, first: int = 1, every: int = 1) -> Iterato
             assert run.code == 0, run.stderr
             return
         yield run
-
-
-def succeeds(kit: Launcher, *argv: str) -> Run:
-    run = kit.run(*argv)
-    assert run.code == 0, run.stderr
-    return run
 
 
 def stands(run: Run) -> bool:
@@ -137,7 +119,7 @@ def test_gc_undoes_an_attach_that_was_killed(
     hit = []
     try:
         for run in killed(kit, *scene.attach(hook), every=every):
-            succeeds(kit, "gc")
+            kit.succeed("gc")
             if stands(run):
                 break
             assert judge.differences() == [], run.moments[-1]
@@ -162,13 +144,13 @@ def test_gc_finishes_a_detach_that_was_killed(
     judge = Judge()
     hit = []
     try:
-        succeeds(kit, *scene.attach(hook))
+        kit.succeed(*scene.attach(hook))
         for run in killed(kit, *scene.detach(hook), every=every):
             leaving = any(moment.startswith('wrote {"leaving"') for moment in run.moments)
-            succeeds(kit, "gc")
+            kit.succeed("gc")
             if leaving:
                 assert judge.differences() == [], run.moments[-1]
-                succeeds(kit, *scene.attach(hook))
+                kit.succeed(*scene.attach(hook))
             hit.append(run.moments[-1])
             assert hosts.ping(scene.new, ADDRESSES[1])
     finally:
@@ -190,9 +172,9 @@ def test_the_next_command_repairs_what_was_killed(kit: Launcher, scene: Scene, r
                 break
             hit += 1
             if repair == "attach":
-                succeeds(kit, *scene.attach("tcx"))
+                kit.succeed(*scene.attach("tcx"))
                 assert hosts.ping(scene.new, ADDRESSES[0]), run.moments[-1]
-                succeeds(kit, *scene.detach("tcx"))
+                kit.succeed(*scene.detach("tcx"))
             else:
                 refused = kit.run(*scene.detach("tcx"))
                 assert (refused.code, "has no endpoint" in refused.stderr) == (1, True)
@@ -232,13 +214,13 @@ def test_gc_removes_a_network_that_was_half_made(kit: Launcher, scene: Scene, mo
     network = scene.network("made")
     run = kit.run(
         *("attach", scene.new, "--network", network),
-        at=moment.format(pins=f"/sys/fs/bpf/ebpfnet/{network}"),
+        at=moment.format(pins=f"{PINS}/{network}"),
     )
     assert run.killed, run.stderr
-    done = succeeds(kit, "gc")
+    done = kit.succeed("gc")
     assert f"{network}: undid what a killed process had left half done" in done.stdout
     assert inventory.left_behind(judge.inventory) == []
-    assert "nothing to do" in succeeds(kit, "gc").stderr
+    assert "nothing to do" in kit.succeed("gc").stderr
 
 
 @pytest.mark.parametrize("moment", ["os.remove {pins}/maps/endpoints", "os.remove {journal}"])
@@ -248,12 +230,10 @@ def test_gc_that_is_killed_itself_removes_a_network_in_the_end(
     judge = Judge()
     network = scene.network("made")
     try:
-        succeeds(kit, "attach", scene.new, "--network", network)
+        kit.succeed("attach", scene.new, "--network", network)
         run = kit.run(
             *("detach", "--network", network),
-            at=moment.format(
-                pins=f"/sys/fs/bpf/ebpfnet/{network}", journal=f"/run/ebpfnet/{network}.journal"
-            ),
+            at=moment.format(pins=f"{PINS}/{network}", journal=f"/run/ebpfnet/{network}.journal"),
         )
         assert run.killed, run.stderr
         while kit.run("gc", at='wrote {"undone"').killed:
@@ -266,15 +246,15 @@ def test_gc_that_is_killed_itself_removes_a_network_in_the_end(
 def test_gc_drops_a_program_that_was_left_half_replaced(kit: Launcher, scene: Scene) -> None:
     judge = Judge()
     network = scene.network("made")
-    pins = Path("/sys/fs/bpf/ebpfnet", network)
+    pins = PINS / network
     namespaces = (scene.new, f"{scene.prefix}newer")
     try:
-        succeeds(kit, "attach", *namespaces, "--network", network, "--ip", f"{scene.new}=10.1.1.7")
+        kit.succeed("attach", *namespaces, "--network", network, "--ip", f"{scene.new}=10.1.1.7")
         pinned = sorted(pins.rglob("*"))
         for moment in ("bpf_link_update", "os.rename"):
             run = kit.run("reload", "--network", network, at=moment)
             assert run.killed, run.stderr
-            succeeds(kit, "gc")
+            kit.succeed("gc")
             assert sorted(pins.rglob("*")) == pinned
             assert hosts.ping(namespaces[1], "10.1.1.7", count=3), moment
     finally:
@@ -287,20 +267,20 @@ def test_gc_undoes_a_refresh_that_was_killed(kit: Launcher, scene: Scene) -> Non
     judge = Judge()
     network = scene.network("made")
     attach = ("attach", scene.new, "--network", network)
-    maps = [f"/sys/fs/bpf/ebpfnet/{network}/maps/endpoints{suffix}" for suffix in ("", "_v4")]
+    maps = [f"{PINS}/{network}/maps/endpoints{suffix}" for suffix in ("", "_v4")]
 
     def entries() -> list[str]:
         return [hosts.run("bpftool", "map", "dump", "pinned", path, "-j").stdout for path in maps]
 
     try:
-        succeeds(kit, *attach)
+        kit.succeed(*attach)
         hosts.ip("-n", scene.new, "addr", "add", "10.1.1.77/24", "dev", "eth0")
         before = entries()
         hit = 0
         for run in killed(kit, *attach):
             if stands(run):
                 break
-            succeeds(kit, "gc")
+            kit.succeed("gc")
             assert entries() == before, run.moments[-1]
             hit += 1
         assert hit >= 5

@@ -14,8 +14,8 @@ import pytest
 
 from datapath import names
 from datapath.diagnose import Diagnosis, diagnose
-from tests.kernel.test_attach import attached
 from tests.support import bpf_objects, hosts
+from tests.support.kit import attached
 
 BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP = 3, 6
 DROP = {  # r0 = TC_ACT_SHOT or XDP_DROP; exit

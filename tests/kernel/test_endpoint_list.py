@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from tests.support import hosts
-from tests.support.attached import attached, drop_one, resident
+from tests.support.kit import drop_one, endpoints, made_network
 
 KEYS = [
     *("id", "netns", "ifname", "ipv4", "ipv6", "mac", "host_ifname", "ifindex"),
@@ -18,12 +18,6 @@ HEADINGS = (
     "id namespace ifname IPv4 IPv6 MAC host interface ifindex "
     "rx packets rx bytes tx packets tx bytes drops left"
 )
-
-
-def endpoints(network: str) -> list[dict[str, Any]]:
-    done = hosts.ebpfnet("endpoint", "list", "--network", network, "-o", "json")
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
-    return rows
 
 
 def endpoint(network: str, which: str) -> dict[str, Any]:
@@ -54,8 +48,8 @@ def by_ip(netns: str) -> dict[str, Any]:
 
 
 def test_list_shows_what_ip_shows(name: str) -> None:
-    with attached(name, endpoints=3) as namespaces:
-        rows = endpoints(name)
+    with made_network(name, endpoints=3) as namespaces:
+        rows = list(endpoints(name).values())
         assert [list(row) for row in rows] == [KEYS] * 3
         assert [row["id"] for row in rows] == [1, 2, 3]
         for namespace, row in zip(namespaces, rows, strict=True):
@@ -67,7 +61,7 @@ def test_an_adopted_interface_is_listed_with_its_link_local_address(name: str) -
     with hosts.bridge_by_hand(name) as made:
         hosts.ebpfnet("attach", *made.namespaces, "--network", name)
         try:
-            rows = endpoints(name)
+            rows = list(endpoints(name).values())
             assert [row["host_ifname"] for row in rows] == list(made.host_ifnames)
             for namespace, row in zip(made.namespaces, rows, strict=True):
                 expected = by_ip(namespace)
@@ -84,7 +78,7 @@ def test_counters_are_what_was_sent(name: str) -> None:
         row = endpoint(name, netns)
         return {key: row[key] for key in (*KEYS[8:], "answers")}
 
-    with attached(name, endpoints=3) as (first, second, third):
+    with made_network(name, endpoints=3) as (first, second, third):
         # The kernel's own announcements, which are dropped, come with the interfaces.
         before = [counted(each) for each in (first, second, third)]
         assert hosts.ping(first, "10.1.1.3", 5)
@@ -104,7 +98,7 @@ def test_counters_are_what_was_sent(name: str) -> None:
 
 
 def test_an_id_that_is_given_again_counts_anew(name: str) -> None:
-    with attached(name) as (first, second):
+    with made_network(name) as (first, second):
         assert hosts.ping(first, "10.1.1.3")
         hosts.ebpfnet("detach", second, "--network", name)
         hosts.ebpfnet("attach", second, "--network", name)
@@ -113,7 +107,7 @@ def test_an_id_that_is_given_again_counts_anew(name: str) -> None:
 
 
 def test_get_knows_an_endpoint_by_all_its_names(name: str) -> None:
-    with attached(name) as (_, second), resident(second) as pid:
+    with made_network(name) as (_, second), hosts.resident(second) as pid:
         row = endpoint(name, second)
         assert {key: row[key] for key in ("id", "netns", "ipv4")} == {
             "id": 2,
@@ -128,7 +122,7 @@ def test_get_knows_an_endpoint_by_all_its_names(name: str) -> None:
 
 
 def test_get_of_who_is_not_there_is_one_line(name: str) -> None:
-    with attached(name):
+    with made_network(name):
         for which in ("nobody", "99", "10.1.1.77", "fd00::77", "/proc/self/ns/net", "a/b", ""):
             done = hosts.ebpfnet("endpoint", "get", which, "--network", name, check=False)
             assert (done.returncode, done.stdout) == (1, "")
@@ -139,7 +133,7 @@ def test_get_of_who_is_not_there_is_one_line(name: str) -> None:
 
 
 def test_table_and_yaml_show_the_same(name: str) -> None:
-    with attached(name) as namespaces:
+    with made_network(name) as namespaces:
         for netns in namespaces:  # or unasked-for frames would be counted in between
             hosts.run("sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1", netns=netns)
         for args in (("list",), ("get", "1")):
@@ -149,7 +143,7 @@ def test_table_and_yaml_show_the_same(name: str) -> None:
         heading, *lines = hosts.ebpfnet("endpoint", "list", "--network", name).stdout.splitlines()
         assert " ".join(heading.split()) == HEADINGS
         assert [line.split()[:8] for line in lines] == [
-            [str(row[key]) for key in KEYS[:8]] for row in endpoints(name)
+            [str(row[key]) for key in KEYS[:8]] for row in endpoints(name).values()
         ]
         fields = hosts.ebpfnet("endpoint", "get", "1", "--network", name).stdout
         assert "IPv6 link-local" in fields
@@ -164,7 +158,7 @@ def test_network_that_is_not_there_is_one_line() -> None:
 
 
 def test_endpoints_are_completed(name: str) -> None:
-    with attached(name) as namespaces:
+    with made_network(name) as namespaces:
         completed = hosts.run(
             *("env", "_EBPFNET_COMPLETE=bash_complete", "COMP_CWORD=5"),
             f"COMP_WORDS=ebpfnet endpoint get --network {name} {name}",

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import hosts, inventory
 from tests.support.crash import Launcher, Run
+from tests.support.kit import PINS
 
 MAIN = "from cli.main import main; main()"
 # Done by a process before it runs the kit; it may have a mount namespace of its own.
@@ -165,29 +166,17 @@ def bpf_copy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def kit() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
-
-
-@pytest.fixture(scope="module")
 def network(kit: Launcher) -> Iterator[str]:
     """A network with room for two, where {network}stays is; also the prefix of more names."""
     prefix = hosts.unique_prefix()
     try:
-        attached(kit, f"{prefix}stays", "--network", prefix, "--max-endpoints", "2")
-        shown = ("-n", f"{prefix}stays", "addr", "show", "tentative")
-        assert hosts.until(lambda: " tentative" not in hosts.ip(*shown).stdout)
+        kit.succeed("attach", f"{prefix}stays", "--network", prefix, "--max-endpoints", "2")
+        hosts.settle(f"{prefix}stays")
         host_end = ("link", "show", f"h-{prefix}stays")
         assert hosts.until(lambda: "state UP" in hosts.ip(*host_end).stdout)
         yield prefix
     finally:
         kit.run("detach", "--network", prefix)
-
-
-def attached(kit: Launcher, *argv: str) -> None:
-    done = kit.run("attach", *argv)
-    assert done.code == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -239,7 +228,7 @@ def test_one_of_two_adopted_interfaces_vanishes_midway(
 
 
 def test_a_map_that_is_full_midway(kit: Launcher, network: str) -> None:
-    path = f"/sys/fs/bpf/ebpfnet/{network}/maps/endpoints_v4"
+    path = str(PINS / network / "maps/endpoints_v4")
     keys = [f"192 0 2 {number}" for number in range(3)]  # with the endpoint's own, that is all
     try:
         for key in keys:

@@ -93,12 +93,6 @@ def standing(lab: Lab) -> Iterator[Lab]:
         lifecycle.down(lab.name)
 
 
-@pytest.fixture(scope="module")
-def kit() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
-
-
 @pytest.fixture
 def pair(name: str) -> Lab:
     return load(PAIR.replace("NAME", name), "pair.yaml", name)

@@ -13,8 +13,8 @@ from datapath.modes import xdp
 from datapath.records import MAPS
 from tests.support import hosts, inventory
 from tests.support.crash import Judge, Launcher, Run
+from tests.support.kit import PINS
 
-PINS = Path("/sys/fs/bpf/ebpfnet")
 REMEDY = (
     "; remove it with the version that made it, or take the network down with `ebpfnet gc --force`"
 )
@@ -30,20 +30,12 @@ main()
 
 
 @pytest.fixture(scope="module")
-def kit() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
-
-
-@pytest.fixture(scope="module")
 def network(kit: Launcher) -> Iterator[str]:
     """A network of one endpoint, {network}stays; also the prefix of more names."""
     prefix = hosts.unique_prefix()
     try:
-        run = kit.run("attach", f"{prefix}stays", "--network", prefix, "--mode", "xdp")
-        assert run.code == 0, run.stderr
-        shown = ("-n", f"{prefix}stays", "addr", "show", "tentative")
-        assert hosts.until(lambda: " tentative" not in hosts.ip(*shown).stdout)
+        kit.succeed("attach", f"{prefix}stays", "--network", prefix, "--mode", "xdp")
+        hosts.settle(f"{prefix}stays")
         yield prefix
     finally:
         kit.run("detach", "--network", prefix)

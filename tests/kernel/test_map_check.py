@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 from tests.support import hosts
-from tests.support.attached import PINS, attached, read_map, resident
+from tests.support.kit import PINS, entries, made_network, read_map
 
 STRAY = 77  # an id that no endpoint has
 MAC = "02:00:00:00:00:07"
@@ -47,11 +47,9 @@ def delete_entry(network: str, name: str, key: bytes) -> None:
 
 
 def test_check_finds_what_differs_and_its_remedies_mend_it(name: str) -> None:
-    with attached(name, endpoints=10) as namespaces:
+    with made_network(name, endpoints=10) as namespaces:
         assert findings(name) == []
-        ifindex = {
-            row["key"]: row["value"]["ifindex"] for row in read_map(name, "dump", "endpoints_v4")
-        }
+        ifindex = {key: value["ifindex"] for key, value in entries(name, "endpoints_v4").items()}
         inside = [("ip", "-n", namespace) for namespace in namespaces]
 
         # Each in an endpoint of its own, number N at 10.1.1.N+2 with id N+1; nothing in the first.
@@ -107,7 +105,7 @@ def test_check_finds_what_differs_and_its_remedies_mend_it(name: str) -> None:
 
 
 def test_check_finds_what_is_gone_and_its_remedy_takes_it_out(name: str) -> None:
-    with attached(name, endpoints=3) as namespaces:
+    with made_network(name, endpoints=3) as namespaces:
         expected = []
         for row in read_map(name, "dump", "endpoints"):
             value = row["value"]
@@ -140,9 +138,9 @@ def test_check_finds_what_is_gone_and_its_remedy_takes_it_out(name: str) -> None
 
 
 def test_check_finds_another_namespace_under_the_same_name(name: str) -> None:
-    with attached(name) as (first, second):
+    with made_network(name) as (first, second):
         # A process keeps the namespace, with its interface, when its name goes.
-        with resident(first):
+        with hosts.resident(first):
             hosts.ip("netns", "del", first)
             (gone,) = findings(name)
             assert gone["problem"] == f"namespace {first} is gone"
@@ -161,7 +159,7 @@ def test_check_finds_another_namespace_under_the_same_name(name: str) -> None:
 
 
 def test_check_finds_a_missing_device_and_a_foreign_program_in_mode_xdp(name: str) -> None:
-    with attached(name, "--mode", "xdp") as (first, _):
+    with made_network(name, "--mode", "xdp") as (first, _):
         delete_entry(name, "devices", (1).to_bytes(4, sys.byteorder))
         (pin,) = (PINS / name / "progs").iterdir()
         pin.unlink()
@@ -180,7 +178,7 @@ def test_check_finds_a_missing_device_and_a_foreign_program_in_mode_xdp(name: st
 
 
 def test_check_finds_a_filter_that_is_gone(name: str) -> None:
-    with attached(name, "--hook", "clsact") as (_, second):
+    with made_network(name, "--hook", "clsact") as (_, second):
         assert findings(name) == []
         hosts.run("tc", "filter", "del", "dev", f"h-{second}", "ingress")
         (found,) = findings(name)
@@ -190,7 +188,7 @@ def test_check_finds_a_filter_that_is_gone(name: str) -> None:
 
 
 def test_check_finds_entries_that_have_lost_their_endpoint(name: str) -> None:
-    with attached(name) as (first, _):
+    with made_network(name) as (first, _):
         (row,) = (
             row for row in read_map(name, "dump", "endpoints") if row["value"]["netns"] == first
         )

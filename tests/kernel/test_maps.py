@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from tests.support import hosts
-from tests.support.attached import PINS, attached, drop_one, read_map
+from tests.support.kit import PINS, drop_one, made_network, read_map
 
 
 @pytest.fixture
 def network(name: str) -> Iterator[str]:
     """A network with two endpoints, 10.1.1.2 and 10.1.1.3, that have pinged each other."""
-    with attached(name) as (first, _):
+    with made_network(name) as (first, _):
         assert hosts.ping(first, "10.1.1.3", 3)
         assert hosts.ping(first, "fd00::10.1.1.3")
         drop_one(first)
@@ -143,7 +143,7 @@ def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("mode", ["tc-peer", "xdp"])
 def test_dump_shows_what_bpftool_shows(name: str, mode: str) -> None:
-    with attached(name, "--mode", mode, "--max-endpoints", "5") as (first, _):
+    with made_network(name, "--mode", mode, "--max-endpoints", "5") as (first, _):
         hosts.ping(first, "10.1.1.3")
         drop_one(first)
         names = sorted(path.name for path in (PINS / name / "maps").iterdir())
@@ -310,7 +310,7 @@ def test_watch_shows_the_fields_that_changed_as_they_were(network: str) -> None:
 
 
 def test_watch_ends_with_an_error_when_the_network_goes(name: str) -> None:
-    with attached(name), watching(name, "config") as watcher:
+    with made_network(name), watching(name, "config") as watcher:
         assert next_change(watcher)["key"] == 0
         hosts.ebpfnet("detach", "--network", name)
         output, errors = watcher.communicate(timeout=10)

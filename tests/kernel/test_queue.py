@@ -2,8 +2,8 @@
 
 import json
 
-from tests.kernel.test_attach import attached
 from tests.support import hosts
+from tests.support.kit import attached
 
 
 def queue(netns: str, ifname: str) -> str:

@@ -1,16 +1,9 @@
 """Attaching a namespace again brings what has changed meanwhile up to date."""
 
-import json
-
 import pytest
 
 from tests.support import hosts
-
-
-def entries(network: str, name: str) -> dict[str, dict[str, object]]:
-    """A map's values by key, as the kit shows them."""
-    shown = hosts.ebpfnet("map", "dump", name, "--network", network, "-o", "json").stdout
-    return {entry["key"]: entry["value"] for entry in json.loads(shown)}
+from tests.support.kit import PINS, entries, made_network
 
 
 def is_consistent(network: str) -> bool:
@@ -18,9 +11,7 @@ def is_consistent(network: str) -> bool:
 
 
 def test_another_mac_and_address_reach_the_maps(name: str) -> None:
-    near, far = f"{name}0", f"{name}1"
-    hosts.ebpfnet("attach", near, far, "--network", name)
-    try:
+    with made_network(name) as (near, far):
         hosts.ip("-n", far, "link", "set", "eth0", "address", "02:00:00:00:00:77")
         hosts.ip("-n", far, "addr", "add", "10.1.1.77/24", "dev", "eth0")
         hosts.ip("-n", far, "addr", "del", "fd00::10.1.1.3/64", "dev", "eth0")
@@ -47,45 +38,30 @@ def test_another_mac_and_address_reach_the_maps(name: str) -> None:
         hosts.ebpfnet("attach", third, "--network", name, "--ip", f"{third}=10.1.1.77")
         hosts.ebpfnet("detach", far, "--network", name)
         assert hosts.ping(near, "10.1.1.77")
-    finally:
-        hosts.ebpfnet("detach", "--network", name)
 
 
 def test_an_address_that_another_has_is_refused(name: str) -> None:
-    near, far = f"{name}0", f"{name}1"
-    hosts.ebpfnet("attach", near, far, "--network", name)
-    try:
+    with made_network(name) as (near, far):
         before = entries(name, "endpoints_v4")
         hosts.ip("-n", far, "addr", "add", "10.1.1.2/24", "dev", "eth0")
         done = hosts.ebpfnet("attach", far, "--network", name, check=False)
         assert done.returncode == 1
         assert f"address 10.1.1.2 of {far} belongs to {near} already" in done.stderr
         assert entries(name, "endpoints_v4") == before
-    finally:
-        hosts.ebpfnet("detach", "--network", name)
 
 
 @pytest.mark.parametrize("hook", ["tcx", "clsact"])
 def test_a_program_that_was_detached_by_hand_comes_back(name: str, hook: str) -> None:
-    near, far = f"{name}0", f"{name}1"
-    hosts.ebpfnet("attach", near, far, "--network", name, "--hook", hook)
-    try:
+    with made_network(name, "--hook", hook) as (near, _):
         if hook == "clsact":
             hosts.run("tc", "qdisc", "del", "dev", f"h-{near}", "clsact")
         else:
-            pin = f"/sys/fs/bpf/ebpfnet/{name}/links/1"
-            hosts.run("bpftool", "link", "detach", "pinned", pin)
+            hosts.run("bpftool", "link", "detach", "pinned", str(PINS / name / "links/1"))
         assert not hosts.ping(near, "10.1.1.3")
         hosts.ebpfnet("attach", near, "--network", name)
         assert hosts.ping(near, "10.1.1.3")
-    finally:
-        hosts.ebpfnet("detach", "--network", name)
 
 
 def test_nothing_is_done_where_nothing_has_changed(name: str) -> None:
-    near, far = f"{name}0", f"{name}1"
-    hosts.ebpfnet("attach", near, far, "--network", name)
-    try:
+    with made_network(name) as (near, far):
         assert hosts.ebpfnet("attach", near, far, "--network", name, "--dry-run").stdout == ""
-    finally:
-        hosts.ebpfnet("detach", "--network", name)

@@ -4,16 +4,15 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import Ether
 
-from tests.kernel.test_adopt import no_ping_lost
-from tests.kernel.test_attach import endpoints
-from tests.kernel.test_modes import joined, program_at
-from tests.kernel.test_traffic import drops, send, silence
 from tests.support import bpf_objects, hosts
+from tests.support.hosts import no_ping_lost
+from tests.support.kit import PINS, drops, endpoints, joined, program_at
+from tests.support.wire import send, silence
 
 
 def pinned_maps(network: str) -> dict[str, str]:
     """The kernel's ids of a network's maps."""
-    folder = f"/sys/fs/bpf/ebpfnet/{network}/maps/"
+    folder = f"{PINS}/{network}/maps/"
     return {path: pin["id"] for path, pin in bpf_objects.pins() if path.startswith(folder)}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.support import hosts
-from tests.support.attached import attached, read_map
+from tests.support.kit import PINS, made_network, read_map
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 PORT = 5201
@@ -56,7 +56,7 @@ def is_up(netns: str) -> bool:
 def joined() -> Iterator[Joined]:
     """One for all tests that leave it as it is."""
     name = hosts.unique_prefix()
-    with attached(name, "--mode", "sockmap") as namespaces:
+    with made_network(name, "--mode", "sockmap") as namespaces:
         # The kernel takes up to a second to say so, and each test compares before and after.
         assert hosts.until(lambda: all(map(is_up, namespaces)))
         yield Joined(name, namespaces)
@@ -130,7 +130,7 @@ def whole(end: socket.socket) -> bytes:
 
 def dump(network: str, name: str) -> list[dict[str, Any]]:
     """Entries of a map by bpftool: {"key": ..., "value": ...}, fields by name."""
-    pin = f"/sys/fs/bpf/ebpfnet/{network}/maps/{name}"
+    pin = str(PINS / network / "maps" / name)
     return [row["formatted"] for row in json.loads(hosts.run(*BPFTOOL_DUMP, pin).stdout)]
 
 
@@ -342,8 +342,8 @@ def check(network: str) -> list[tuple[str, str]]:
 
 def test_reload_keeps_streams_exact_and_puts_back_what_check_misses(name: str) -> None:
     amount = 100 * MIB
-    pins = Path("/sys/fs/bpf/ebpfnet", name)
-    with attached(name, "--mode", "sockmap") as namespaces:
+    pins = PINS / name
+    with made_network(name, "--mode", "sockmap") as namespaces:
         with connected(*namespaces) as (near, far), in_threads() as run:
             sent, read = run(send, near, 2, amount), run(receive, far, 2, amount)
             hosts.ebpfnet("reload", "--network", name)
@@ -359,7 +359,7 @@ def test_reload_keeps_streams_exact_and_puts_back_what_check_misses(name: str) -
 
 
 def test_networks_with_the_same_addresses_do_not_mix(name: str, joined: Joined) -> None:
-    with attached(name, "--mode", "sockmap") as namespaces, ExitStack() as stack:
+    with made_network(name, "--mode", "sockmap") as namespaces, ExitStack() as stack:
         ends = {}
         for network in (joined, Joined(name, namespaces)):
             # From the same port too: addresses and ports alone do not tell them apart.
@@ -380,7 +380,7 @@ def test_networks_with_the_same_addresses_do_not_mix(name: str, joined: Joined) 
 
 def test_an_endpoint_that_leaves_takes_its_flows_along(name: str) -> None:
     with (
-        attached(name, "--mode", "sockmap", endpoints=3) as (one, other, third),
+        made_network(name, "--mode", "sockmap", endpoints=3) as (one, other, third),
         connected(one, other),
         connected(third, other, port=PORT + 1) as staying,
     ):

@@ -2,12 +2,7 @@
 
 import json
 import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Iterator
 from pathlib import Path
 
 from scapy.layers.inet import ICMP, IP, UDP
@@ -21,75 +16,20 @@ from scapy.layers.inet6 import (
 )
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
-from scapy.utils import RawPcapReader
 
-from tests.kernel.test_attach import attached, endpoints
-from tests.kernel.test_modes import EVERY_MODE, JUMBO, Row, joined, jumbo
 from tests.support import bpf_objects, hosts
+from tests.support.kit import EVERY_MODE, Row, attached, drops, endpoints, joined
+from tests.support.wire import capture, send, silence
 
 ALL_MAC, GROUP_MAC = "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:fb"
 STRANGER_MAC = "02:00:00:00:00:99"
 VLAN = 7
-
-# The empty virtio_net_hdr says nothing of a frame's headers, so that of a frame over one page the
-# kernel keeps in the linear part no more than the Ethernet header.
-SEND = """
-import socket, sys
-SOL_PACKET, PACKET_VNET_HDR = 263, 15
-with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
-    sender.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
-    sender.bind((sys.argv[1], 0))
-    for line in sys.stdin:
-        sender.send(bytes(10) + bytes.fromhex(line))
-"""
 
 # skb->vlan_tag = 802.1Q, VLAN (bpf_skb_vlan_push); return TC_ACT_OK.
 PUSH_TAG = bytes.fromhex(
     "b702000081000000 b7030000 07000000 85000000 12000000 b700000000000000 9500000000000000"
 )
 BPF_PROG_TYPE_SCHED_CLS = 3
-
-
-def send(row: Row, *frames: Packet) -> None:
-    """Have a namespace send frames as they are, whatever they claim."""
-    lines = "\n".join(bytes(frame).hex() for frame in frames)
-    hosts.run(sys.executable, "-c", SEND, row["ifname"], netns=row["netns"], input=lines)
-
-
-@contextmanager
-def capture(row: Row) -> Iterator[Callable[[int], list[bytes]]]:
-    """Have tcpdump note what comes in; yields a function that waits for so many frames."""
-    watch = ("tcpdump", "-i", row["ifname"], "-Q", "in", "-U", "--immediate-mode", "-w", "-")
-    with tempfile.TemporaryFile() as noted, tempfile.TemporaryFile() as said:
-        tcpdump = subprocess.Popen(
-            ["ip", "netns", "exec", row["netns"], *watch], stdout=noted, stderr=said
-        )
-
-        def content(file) -> bytes:
-            return os.pread(file.fileno(), 1 << 20, 0)
-
-        def frames(count: int) -> list[bytes]:
-            found: list[bytes] = []
-
-            def enough() -> bool:
-                found[:] = [frame for frame, _ in RawPcapReader(BytesIO(content(noted)))]
-                return len(found) >= count
-
-            assert hosts.until(enough), f"{len(found)} of {count} frames came"
-            return found
-
-        try:
-            assert hosts.until(lambda: b"listening on" in content(said)), content(said)
-            yield frames
-        finally:
-            tcpdump.terminate()
-            tcpdump.wait(10)
-
-
-def drops(name: str) -> dict[str, int]:
-    """Dropped frames by reason, those that occurred."""
-    rows = json.loads(hosts.ebpfnet("map", "dump", "drops", "--network", name, "-o", "json").stdout)
-    return {row["key"]: row["value"]["packets"] for row in rows}
 
 
 def to(one: Row, other: Row) -> Packet:
@@ -155,20 +95,13 @@ def test_a_tag_beside_the_frame_arrives_in_it(name: str, mode: str) -> None:
 
 @EVERY_MODE
 def test_headers_beyond_the_linear_part_are_read(name: str, mode: str) -> None:
-    with jumbo(name) as pair, attached(name, *pair, "--mode", mode):
-        one, other = (endpoints(name)[netns] for netns in pair)
+    with hosts.jumbo_by_hand(name) as made, attached(name, *made.namespaces, "--mode", mode):
+        one, other = (endpoints(name)[netns] for netns in made.namespaces)
         silence(one, other)
         with capture(other) as arrived:
-            sent = to(one, other) / message(one, other, size=JUMBO - 28)
+            sent = to(one, other) / message(one, other, size=hosts.JUMBO - 28)
             send(one, sent)
             assert arrived(1) == [bytes(sent)]
-
-
-def silence(*rows: Row) -> None:
-    """Let a namespace say nothing by itself."""
-    for row in rows:
-        setting = f"net.ipv6.conf.{row['ifname']}.disable_ipv6=1"
-        hosts.run("sysctl", "-qw", setting, netns=row["netns"])
 
 
 def unwanted(one: Row, other: Row) -> Iterator[tuple[str, Packet]]:

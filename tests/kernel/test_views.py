@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.test_attach import attached
 from tests.support import hosts
 from tests.support.hosts import ByHand
+from tests.support.kit import attached
 
 
 def show(view: str, node: str) -> list[dict[str, Any]]:
@@ -45,17 +45,14 @@ def test_links_are_those_of_iproute2_with_their_peers(joined: ByHand) -> None:
 
 
 def test_a_peer_in_a_namespace_without_a_name_is_known_by_a_process(name: str) -> None:
-    with subprocess.Popen(["unshare", "--net", "sleep", "60"]) as process:
-        try:
-            own, its = Path("/proc/self/ns/net"), Path(f"/proc/{process.pid}/ns/net")
-            assert hosts.until(lambda: its.readlink() != own.readlink())
-            peer = ("type", "veth", "peer", "name", "eth0", "netns", str(process.pid))
-            hosts.ip("link", "add", f"{name}h", *peer)
-            (row,) = [row for row in show("links", "host") if row["ifname"] == f"{name}h"]
-            assert row["peer"] == f"eth0 in {process.pid}"
-            assert "eth0" in {row["ifname"] for row in show("links", str(process.pid))}
-        finally:
-            process.kill()
+    with hosts.container() as pid:
+        hosts.ip(
+            *("link", "add", f"{name}h", "type", "veth"),
+            *("peer", "name", "eth0", "netns", str(pid)),
+        )
+        (row,) = [row for row in show("links", "host") if row["ifname"] == f"{name}h"]
+        assert row["peer"] == f"eth0 in {pid}"
+        assert "eth0" in {row["ifname"] for row in show("links", str(pid))}
 
 
 def test_two_ends_in_one_namespace_are_here(name: str) -> None:

@@ -8,25 +8,23 @@ import pytest
 from scapy.layers.inet import TCP, UDP
 from scapy.packet import Packet
 
-from tests.packet import frames, frames_ipv6
 from tests.packet.bench import ONE_BUFFER, PROGRAMS, SEVERAL_BUFFERS, Bench
 from tests.packet.compare import compare, expected
 from tests.packet.frames import TO_ALL, TO_B, TO_NOBODY, Row, arp, ip
 from tests.packet.frames_ipv6 import TO_SOLICITED_NODE, asking, ns
 from tests.packet.frames_ipv6 import ip as ip6
 from tests.packet.reference import A, Answered, Fate, Forwarded, judge
+from tests.packet.rows import EVERY_ROW
 
-ROWS = (*frames.ROWS, *frames_ipv6.ROWS)
 JUMBO = 9000 + 14  # MTU and Ethernet header
-rows = pytest.mark.parametrize("row", ROWS, ids=[row.id for row in ROWS])
 
 
-@rows
+@EVERY_ROW
 def test_reference_agrees_with_the_row(row: Row) -> None:
     assert judge(row.frame, row.sender).fate == row.fate
 
 
-@rows
+@EVERY_ROW
 def test_frame_meets_its_fate(row: Row, bench: Bench, tmp_path: Path) -> None:
     wanted = expected(bench.program.spec.type, row.frame, row.sender, judge(row.frame, row.sender))
     compare(row.frame, wanted, bench.run(row.frame, row.sender), tmp_path)

@@ -25,7 +25,7 @@ from tests.packet.reference import (
     Host,
     judge,
 )
-from tests.packet.test_frames import ROWS
+from tests.packet.rows import ROWS
 
 ADDRESSES = tuple(ip_address(each).packed for host in HOSTS for each in host.ipv6)
 VLAN_TAGS = (b"\x81\0\0\7", b"\x88\xa8\0\7\x81\0\0\7", b"\x81\0\0\7" * 3)

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 from datapath.records import NOBODYS_REASONS, ConfigRecord, DropReason, Otherwise, OtherwiseField
-from tests.packet import frames, frames_ipv6
 from tests.packet.bench import Bench
 from tests.packet.compare import compare, expected
 from tests.packet.frames import Row
 from tests.packet.reference import FORGED_OR_BROKEN, Left, judge_beside_the_kernel
-
-ROWS = (*frames.ROWS, *frames_ipv6.ROWS)
+from tests.packet.rows import EVERY_ROW, ROWS
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +30,7 @@ def beside(bench: Bench) -> Iterator[Bench]:
     set_to(Otherwise.DROP)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row.id for row in ROWS])
+@EVERY_ROW
 def test_frame_meets_its_fate(row: Row, beside: Bench, tmp_path: Path) -> None:
     verdict = judge_beside_the_kernel(row.frame, row.sender)
     wanted = expected(beside.program.spec.type, row.frame, row.sender, verdict)

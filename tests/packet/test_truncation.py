@@ -14,13 +14,13 @@ from tests.packet.bench import SHORTEST, Bench
 from tests.packet.compare import compare, expected
 from tests.packet.frames import Row
 from tests.packet.reference import judge
-from tests.packet.test_frames import rows
+from tests.packet.rows import EVERY_ROW
 
 ZEROS = bytes(64)
 TAIL = bytes(range(0xFF, 0xBF, -1))  # behind the whole frame
 
 
-@rows
+@EVERY_ROW
 def test_cut_frame_meets_its_fate(row: Row, bench: Bench, tmp_path: Path) -> None:
     for length in range(SHORTEST, len(row.frame) + 1):
         frame, rest = row.frame[:length], row.frame[length:]

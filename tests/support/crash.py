@@ -102,6 +102,12 @@ class Launcher:
         """
         return Run(**self._ask(argv=argv, at=at, signal=signal, command=command))
 
+    def succeed(self, *argv: str) -> Run:
+        """`ebpfnet ARGV`, undisturbed, which must not fail."""
+        done = self.run(*argv)
+        assert done.code == 0, done.stderr
+        return done
+
     def _ask(self, **request: Any) -> dict[str, Any]:
         assert self._server.stdin is not None
         assert self._server.stdout is not None

@@ -3,13 +3,16 @@
 Everything here is typed as one would type it, and knows nothing of the kit.
 """
 
+import json
 import os
+import re
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[2]
 # How many times as long as elsewhere things may take: an emulated machine is slow.
 SLOWNESS = float(os.environ.get("EBPFNET_TEST_SLOWNESS", "1"))
+JUMBO = 9000  # bytes: the MTU of large frames
 
 
 def run(
@@ -71,6 +75,32 @@ def ping(netns: str, address: str, count: int = 1) -> bool:
     return f" {count} received" in done.stdout
 
 
+@contextmanager
+def no_ping_lost(netns: str, address: str) -> Iterator[None]:
+    """Have `ping` send as fast as it is answered, ten thousands a second: each must be answered.
+
+    Up to the last one that was: what is on its way when ping is told to stop is not lost.
+    """
+    with tempfile.TemporaryFile("w+") as said:
+        pinging = subprocess.Popen(
+            ["ip", "netns", "exec", netns, "ping", "-n", "-A", address], stdout=said
+        )
+        try:
+            assert until(lambda: os.fstat(said.fileno()).st_size > 0)
+            yield
+        finally:
+            pinging.send_signal(signal.SIGINT)
+            pinging.wait(10)
+        said.seek(0)
+        numbers = map(int, re.findall(r"icmp_seq=(\d+) ttl=", said.read()))
+    position, answered = 0, set()
+    for number in numbers:  # of 16 bits, beginning anew every few seconds
+        position += (number - position + 0x8000) % 0x10000 - 0x8000
+        answered.add(position)
+    missing = sorted(set(range(1, max(answered) + 1)) - answered)
+    assert missing == [], f"{len(missing)} of {max(answered)} lost, the first {missing[:5]}"
+
+
 def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     """Ask again and again; whether it came true in time."""
     deadline = time.monotonic() + seconds * SLOWNESS
@@ -79,6 +109,34 @@ def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def addresses(netns: str, ifname: str = "eth0") -> set[str]:
+    """Those of an interface, with prefix lengths."""
+    (link,) = json.loads(run("ip", "-n", netns, "-j", "addr", "show", ifname).stdout)
+    return {f"{each['local']}/{each['prefixlen']}" for each in link["addr_info"]}
+
+
+def settle(*namespaces: str, here: Sequence[str] = ()) -> None:
+    """Wait until interfaces have link-local addresses that nobody else turned out to have.
+
+    All in the namespaces, and those called `here` in this one.
+    """
+
+    def settled() -> bool:
+        links = [
+            link
+            for netns in namespaces
+            for link in json.loads(ip("-n", netns, "-j", "addr").stdout)
+            if link["ifname"] != "lo"
+        ]
+        links += [json.loads(ip("-j", "addr", "show", ifname).stdout)[0] for ifname in here]
+        return all(
+            any(each["scope"] == "link" and "tentative" not in each for each in link["addr_info"])
+            for link in links
+        )
+
+    assert until(settled)
 
 
 def listening(port: int, netns: str | None = None, protocol: str = "tcp") -> bool:
@@ -115,6 +173,26 @@ def background(
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+
+
+@contextmanager
+def resident(netns: str) -> Iterator[int]:
+    """A process that is in a namespace and does nothing there; yields its PID."""
+    wanted = Path("/run/netns", netns).stat().st_ino
+    with background("sleep", "60", netns=netns) as process:
+        inside = Path(f"/proc/{process.pid}/ns/net")
+        assert until(lambda: inside.stat().st_ino == wanted)
+        yield process.pid
+
+
+@contextmanager
+def container() -> Iterator[int]:
+    """A process in a network namespace of its own, which has no name; its PID."""
+    with background("unshare", "--net", "sleep", "60") as process:
+        own = Path(f"/proc/{process.pid}/ns/net")
+        host = Path("/proc/self/ns/net").readlink()
+        assert until(lambda: own.readlink() != host)
+        yield process.pid
 
 
 def unique_prefix() -> str:
@@ -178,6 +256,34 @@ def pair_by_hand(prefix: str) -> Iterator[ByHand]:
         ):
             ip("link", "set", ifname, "netns", netns)
             _configure(netns, ifname, address)
+        yield made
+
+
+@contextmanager
+def jumbo_by_hand(prefix: str) -> Iterator[ByHand]:
+    """Two namespaces with veths for large frames, 10.1.0.1/24 and 10.1.0.2/24, not joined.
+
+    The other addresses are fd00:77::1 and fd00:77::2.
+    """
+    made = ByHand(
+        namespaces=(f"{prefix}ns1", f"{prefix}ns2"),
+        ifnames=("eth0", "eth0"),
+        addresses=("10.1.0.1", "10.1.0.2"),
+        host_ifnames=(f"{prefix}h1", f"{prefix}h2"),
+    )
+    with ExitStack() as undo:
+        for number, (netns, host_ifname) in enumerate(
+            zip(made.namespaces, made.host_ifnames, strict=True), 1
+        ):
+            _create(undo, "netns", netns)
+            veth = ("type", "veth", "peer", "name", "eth0", "mtu", str(JUMBO), "netns", netns)
+            _create(undo, "link", host_ifname, "mtu", str(JUMBO), *veth)
+            # Or the host itself would speak to the namespace, of its IPv6 address.
+            ip("link", "set", host_ifname, "addrgenmode", "none", "up")
+            for address in (f"10.1.0.{number}/24", f"fd00:77::{number}/64"):
+                options = ("nodad",) if ":" in address else ()
+                ip("-n", netns, "addr", "add", address, "dev", "eth0", *options)
+            ip("-n", netns, "link", "set", "eth0", "up")
         yield made
 
 

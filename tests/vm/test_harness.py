@@ -8,8 +8,9 @@ import pytest
 
 from tests.support import inventory
 from tests.support.hosts import CHECKOUT
-from tests.vm import machine, results, test_kernels
+from tests.vm import machine, results
 from tests.vm.kernels import KERNELS, Kernel
+from tests.vm.selected import SELECTED
 
 PACKAGES = [
     "linux-image-6.1.0-9-amd64",
@@ -104,7 +105,7 @@ def test_what_is_not_over_has_no_result(
 
 
 def test_every_selected_test_is_one() -> None:
-    selected = sorted({test for tests in test_kernels.SELECTED.values() for test in tests})
+    selected = sorted({test for tests in SELECTED.values() for test in tests})
     argv = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", ""]
     done = subprocess.run(
         [*argv, "-p", "no:cacheprovider", *selected], cwd=CHECKOUT, capture_output=True, text=True
