@@ -1,7 +1,7 @@
 /* Every map of the kit, each beside its key and value.
  *
  * Byte order: addresses are in network order, everything else in host order.
- * datapath/records.py holds the same layouts for Python; a test compares the two with this
+ * datapath/records holds the same layouts for Python; a test compares the two with this
  * file's BTF. A layout that changes must raise LAYOUT_VERSION.
  *
  * MAX_ENDPOINTS comes from the loader (a network is given its size when it is made).
