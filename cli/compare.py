@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from cli import options
 from cli.comparison import View
 from cli.progress import Live
+from cli.saving import Outputs
 from datapath.errors import EbpfnetError, InvalidInput
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def compare(
         raise click.UsageError(
             "--check, --repeat, --resume, --from, --list and --example exclude each other"
         )
-    view, outputs = View(form, details), _Outputs(file, page, plot)
+    view, outputs = View(form, details), Outputs(file, page, plot)
     if example:
         from datapath.compare import files
 
@@ -187,49 +188,6 @@ def compare(
         _begin(names, declared, check, view, outputs)
 
 
-@dataclass(frozen=True)
-class _Outputs:
-    """Files to write, None where they are not asked for."""
-
-    json: Path | None
-    page: Path | None
-    plot: Path | None
-
-    def check(self) -> None:
-        """Raises EbpfnetError for what could not be written after the measuring."""
-        from datapath.compare import files
-
-        for path in (self.json, self.page, self.plot):
-            if path:
-                files.check_writable(path)
-        if self.plot:
-            from datapath.compare import plot
-
-            plot.require(self.plot)
-
-    def keep(self, report: Report) -> None:
-        """What there is after a round."""
-        from datapath.compare import files
-
-        if self.json:
-            files.save(files.partial(self.json), report)
-
-    def write(self, report: Report) -> None:
-        from datapath.compare import files
-
-        if self.json:
-            files.save(self.json, report)
-            files.partial(self.json).unlink(missing_ok=True)
-        if self.page:
-            from datapath.compare import html
-
-            files.write(self.page, html.render(report))
-        if self.plot:
-            from datapath.compare import plot
-
-            plot.draw(report, self.plot)
-
-
 def _list(view: View) -> None:
     from datapath import modes
     from datapath.compare import workloads
@@ -244,7 +202,7 @@ def _list(view: View) -> None:
     view.available(found)
 
 
-def _show(first: Path, others: tuple[str, ...], view: View, outputs: _Outputs) -> None:
+def _show(first: Path, others: tuple[str, ...], view: View, outputs: Outputs) -> None:
     from datapath.compare import files
     from datapath.compare.sides import side_by_side
 
@@ -262,7 +220,7 @@ def _show(first: Path, others: tuple[str, ...], view: View, outputs: _Outputs) -
 
 
 def _begin(
-    names: tuple[str, ...], declared: dict[str, Any], check: bool, view: View, outputs: _Outputs
+    names: tuple[str, ...], declared: dict[str, Any], check: bool, view: View, outputs: Outputs
 ) -> None:
     from datapath import modes
     from datapath.compare import Experiment, files
@@ -293,7 +251,7 @@ def _begin(
 
 
 def _again(
-    repeat: Path, names: tuple[str, ...], declared: dict[str, Any], view: View, outputs: _Outputs
+    repeat: Path, names: tuple[str, ...], declared: dict[str, Any], view: View, outputs: Outputs
 ) -> None:
     from datapath.compare import files, repeating
     from datapath.compare.environment import differences
@@ -314,7 +272,7 @@ def _again(
 
 
 def _go_on(
-    resume: Path, names: tuple[str, ...], declared: dict[str, Any], view: View, outputs: _Outputs
+    resume: Path, names: tuple[str, ...], declared: dict[str, Any], view: View, outputs: Outputs
 ) -> None:
     from datapath.compare import files
 
@@ -366,7 +324,7 @@ def split(text: str) -> list[str]:
 
 
 def _run(
-    experiment: Experiment, view: View, outputs: _Outputs, begun: Report | None = None
+    experiment: Experiment, view: View, outputs: Outputs, begun: Report | None = None
 ) -> Report:
     """Measure, and write what is to be written; interrupted, show what there is."""
     from datapath.compare import run
