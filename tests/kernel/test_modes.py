@@ -4,8 +4,18 @@ import json
 
 import pytest
 
+from datapath import modes
 from tests.support import hosts
-from tests.support.kit import EVERY_MODE, Row, attached, endpoints, joined, program_at, status
+from tests.support.kit import (
+    EVERY_MODE,
+    Row,
+    attached,
+    endpoints,
+    joined,
+    made_network,
+    program_at,
+    status,
+)
 
 EVERY_WAY = pytest.mark.parametrize(
     "way",
@@ -93,3 +103,29 @@ def test_jumbo_frames_pass(name: str, mode: str) -> None:
             assert ping(one, address, "-M", "do", "-s", "8000")
             assert packets(name) == {n: (rx + 3, tx + 3) for n, (rx, tx) in before.items()}
         assert iperf3(one, other, "-c", "10.1.0.2", "-n", "30M") >= 30 << 20
+
+
+@pytest.mark.parametrize("mode", ["tc", "tc-peer", "xdp", "sockmap", "netkit"])
+def test_what_is_for_no_endpoint_is_left_to_a_bridge(name: str, mode: str) -> None:
+    if missing := modes.get(mode).missing():
+        pytest.skip(f"this kernel lacks {missing}")
+    bridge, gateway = f"{name}br", "10.1.1.254"
+    with made_network(name, "--mode", mode, "--otherwise", "kernel") as (one, other):
+        assert hosts.ping(one, "10.1.1.3", count=3)
+        assert not hosts.ping(one, gateway)
+        hosts.ip("link", "add", bridge, "type", "bridge")
+        try:
+            hosts.ip("addr", "add", f"{gateway}/24", "dev", bridge)
+            hosts.ip("link", "set", bridge, "up")
+            for row in endpoints(name).values():
+                hosts.ip("link", "set", row["host_ifname"], "master", bridge)
+            before = endpoints(name)
+            for netns in (one, other):
+                assert hosts.ping(netns, gateway, count=3)
+            assert hosts.ping(other, "10.1.1.2", count=3)
+            for netns, row in endpoints(name).items():
+                # The kernel's own announcements are left to it as well.
+                assert row["left"] >= before[netns]["left"] + 3
+                assert (row["tx_packets"], row["rx_packets"], row["drops"]) == (6, 6, 0)
+        finally:
+            hosts.ip("link", "del", bridge)

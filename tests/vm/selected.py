@@ -21,6 +21,7 @@ SELECTED = {
     "6.12": (
         *EVERYWHERE,
         "tests/kernel/test_modes.py::test_pings_of_every_kind[tc-peer-tcx]",
+        "tests/kernel/test_modes.py::test_what_is_for_no_endpoint_is_left_to_a_bridge[netkit]",
         "tests/kernel/test_endpoint_list.py::test_list_shows_what_ip_shows",
         "tests/kernel/test_compare.py::test_workloads_cross_modes[tcp_rr-us-modes2]",
         "tests/kernel/test_compare_modes.py::test_a_lab_of_it_moves_data_both_ways[ipvlan:l2]",
