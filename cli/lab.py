@@ -236,14 +236,14 @@ Examples:
 @options.verbose
 def draw(source: str, file: Path | None) -> None:
     """Draw the topology, in the terminal or as SVG."""
-    from datapath.labs import drawing, svg
+    from datapath.labs import drawing, picture
 
     shown = _meant(source)
     if file is None:
         click.echo(drawing.draw(shown))
         return
     try:
-        file.write_text(svg.draw(shown), encoding="utf-8")
+        file.write_text(picture.draw(shown), encoding="utf-8")
     except OSError as error:
         raise InvalidInput(f"cannot write {file}: {error.strerror}") from error
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from datapath.compare import svg
+from datapath import svg
 from datapath.modes.base import Station
 
 # Pixels, but for the last.

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datapath.errors import InvalidInput, NotFound
-from datapath.labs import catalogue, drawing, planning, svg
+from datapath.labs import catalogue, drawing, picture, planning
 from datapath.labs.loader import load
 from datapath.labs.model import End, Lab, Target
 from datapath.steps import decode
@@ -388,7 +388,7 @@ def test_every_arc_of_a_drawing_ends_at_an_interface(preset: Lab) -> None:
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 def test_picture_has_a_box_for_each_node_and_a_line_for_each_link(preset: Lab) -> None:
     space = "{http://www.w3.org/2000/svg}"
-    root = ElementTree.fromstring(svg.draw(preset))  # noqa: S314 our own
+    root = ElementTree.fromstring(picture.draw(preset))  # noqa: S314 our own
     boxes = [
         tuple(float(rect.attrib[name]) for name in ("x", "y", "width", "height"))
         for rect in root.iter(f"{space}rect")

@@ -13,7 +13,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from datapath.compare import svg
+from datapath import svg
 from datapath.compare.curves import Chart, Curve
 from datapath.compare.parts import Parted
 from datapath.compare.report import Result

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
-from xml.etree import ElementTree
 
+from datapath import svg
 from datapath.labs.drawing import Row, arcs_of, rows_of, title_of
 from datapath.labs.model import HOST, VETH, End, Lab
 
@@ -56,56 +56,44 @@ def draw(lab: Lab) -> str:
     boxes = _boxes(lab)
     width = max(box.x + box.width for box in boxes.values()) + _MARGIN
     height = max(box.y + box.height for box in boxes.values()) + _MARGIN
-    svg = ElementTree.Element(
-        "svg",
-        {
-            "xmlns": "http://www.w3.org/2000/svg",
-            "viewBox": f"0 0 {width:.0f} {height:.0f}",
-            "width": f"{width:.0f}",
-            "height": f"{height:.0f}",
-            "role": "img",
-        },
+    image = svg.image(
+        "lab",
+        f"{lab.name}: {lab.title}",
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        width=round(width),
+        height=round(height),
     )
-    _add(svg, "title", f"{lab.name}: {lab.title}")
-    _add(svg, "style", _STYLE)
+    svg.add(image, "style", _STYLE)
     for near, far in arcs_of(lab):
         is_cable = lab.nodes[far.node].interfaces[far.ifname].kind == VETH
-        _add(
-            svg,
-            "path",
-            **{"class": "link" if is_cable else "link stands", "d": _curve(boxes, near, far)},
-        )
+        css = "link" if is_cable else "link stands"
+        svg.add(image, "path", css=css, d=_curve(boxes, near, far))
     for box in boxes.values():
-        _draw_box(svg, box)
-    return ElementTree.tostring(svg, encoding="unicode") + "\n"
+        _draw_box(image, box)
+    return svg.text_of(image) + "\n"
 
 
-def _add(parent: ElementTree.Element, tag: str, text: str = "", **attributes: str) -> None:
-    ElementTree.SubElement(parent, tag, attributes).text = text or None
-
-
-def _draw_box(svg: ElementTree.Element, box: _Box) -> None:
-    _add(
-        svg,
+def _draw_box(image: svg.Element, box: _Box) -> None:
+    svg.add(
+        image,
         "rect",
-        **{
-            "class": "box host" if box.node == HOST else "box",
-            "x": f"{box.x:.1f}",
-            "y": f"{box.y:.1f}",
-            "width": f"{box.width:.1f}",
-            "height": f"{box.height:.1f}",
-            "rx": "6",
-        },
+        css="box host" if box.node == HOST else "box",
+        x=box.x,
+        y=box.y,
+        width=box.width,
+        height=box.height,
+        rx=6,
     )
-    left = f"{box.x + _PADDING:.1f}"
-    _add(svg, "text", box.title, **{"class": "title", "x": left, "y": f"{box.y + 16:.1f}"})
+    left = box.x + _PADDING
+    svg.add(image, "text", box.title, css="title", x=left, y=box.y + 16)
     label = max((len(row.label) for row in box.rows), default=0)
     for number, row in enumerate(box.rows):
-        y = f"{box.line(number) + 4:.1f}"
-        _add(svg, "text", row.label, x=left, y=y)
+        y = box.line(number) + 4
+        svg.add(image, "text", row.label, x=left, y=y)
         if row.detail:
-            x = f"{box.x + _PADDING + (label + 2) * _CHARACTER:.1f}"
-            _add(svg, "text", row.detail, **{"class": "detail", "x": x, "y": y})
+            x = left + (label + 2) * _CHARACTER
+            svg.add(image, "text", row.detail, css="detail", x=x, y=y)
 
 
 def _curve(boxes: Mapping[str, _Box], near: End, far: End) -> str:
