@@ -6,7 +6,6 @@ by making one in a namespace that nobody sees.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,9 +18,9 @@ from zlib import crc32
 from pyroute2.netlink.rtnl import RTM_NEWADDR, RTM_NEWLINK, ndmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from datapath.errors import AlreadyExists, KernelError
+from datapath.errors import EbpfnetError, KernelError
 from datapath.kernel.net import links, netns, tools, tuntap
-from datapath.kernel.net.netlink import exchange, request
+from datapath.kernel.net.netlink import exchange, new_interface, request
 
 _IFA_F_NODAD: Final = 0x02
 _RTNH_F_ONLINK: Final = 4
@@ -101,7 +100,7 @@ def create(
         **({"address": mac} if mac else {}),
         **({"link": links.index_of(parent)} if parent else {}),
     }
-    _add(f"interface {ifname}", f"making {kind} {ifname}", wanted)
+    _add(ifname, f"making {kind} {ifname}", wanted)
     if target:
         _move(made_as, ifname, target)
 
@@ -117,15 +116,15 @@ def passing_name(ifname: str, target: Path) -> str:
 def _move(made_as: str, ifname: str, target: Path) -> None:
     index = links.index_of(made_as)
     try:
-        with _netns_fd(target) as where, links.netlink_for(f"moving {ifname}") as netlink:
+        with (
+            new_interface(f"{ifname} in {target.name}"),
+            _netns_fd(target) as where,
+            links.netlink_for(f"moving {ifname}") as netlink,
+        ):
             netlink.link("set", index=index, ifname=ifname, **where)
-    except KernelError as error:
+    except EbpfnetError:
         with links.netlink_for(f"deleting {made_as}") as netlink:
             netlink.link("del", index=index)
-        if error.errno == errno.EEXIST:
-            raise AlreadyExists(
-                f"interface {ifname} exists already in {target.name}", remedy="see `ip link`"
-            ) from error
         raise
 
 
@@ -139,14 +138,9 @@ def _netns_fd(path: Path) -> Iterator[dict[str, int]]:
         os.close(fd)
 
 
-def _add(what: str, operation: str, wanted: Mapping[str, Any]) -> None:
-    try:
-        with links.netlink_for(operation) as netlink:
-            netlink.link("add", **wanted)
-    except KernelError as error:
-        if error.errno == errno.EEXIST:
-            raise AlreadyExists(f"{what} exists already", remedy="see `ip link`") from error
-        raise
+def _add(names: str, operation: str, wanted: Mapping[str, Any]) -> None:
+    with new_interface(names), links.netlink_for(operation) as netlink:
+        netlink.link("add", **wanted)
 
 
 def create_pair(names: Sequence[str], macs: Sequence[str], peer: Path, mtu: int | None) -> None:
@@ -159,7 +153,7 @@ def create_pair(names: Sequence[str], macs: Sequence[str], peer: Path, mtu: int 
     far = {"ifname": names[1], "address": macs[1], **both}
     with _netns_fd(peer) as where:
         _add(
-            f"interface {names[0]} or {names[1]}",
+            f"{names[0]} or {names[1]}",
             f"making veth {names[0]} - {names[1]}",
             near | {"peer": far | where},
         )

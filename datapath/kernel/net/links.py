@@ -33,7 +33,7 @@ from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 
 from datapath.errors import AlreadyExists, KernelError, NotFound
 from datapath.kernel.net import sysctl
-from datapath.kernel.net.netlink import CREATE, DUMP, exchange, nested, request
+from datapath.kernel.net.netlink import CREATE, DUMP, exchange, nested, new_interface, request
 
 _IFF_UP = 1
 _IFA_F_NODAD = 0x02
@@ -230,16 +230,11 @@ def create_veth(
         "IFLA_LINKINFO": nested(kind),
     }
     try:
-        exchange(
-            f"making veth {ifname} - {peer_ifname}",
-            [request(ifinfmsg, RTM_NEWLINK, CREATE, attributes=near)],
-        )
-    except KernelError as error:
-        if error.errno == errno.EEXIST:
-            raise AlreadyExists(
-                f"interface {ifname} or {peer_ifname} exists already", remedy="see `ip link`"
-            ) from error
-        raise
+        with new_interface(f"{ifname} or {peer_ifname}"):
+            exchange(
+                f"making veth {ifname} - {peer_ifname}",
+                [request(ifinfmsg, RTM_NEWLINK, CREATE, attributes=near)],
+            )
     finally:
         os.close(fd)
     configure(ifname, addresses)

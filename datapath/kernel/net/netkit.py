@@ -5,7 +5,6 @@ Functions act in the network namespace of the calling thread.
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -14,8 +13,7 @@ from pyroute2.netlink import nla
 from pyroute2.netlink.rtnl import RTM_NEWLINK
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg, ifinfveth
 
-from datapath.errors import AlreadyExists, KernelError
-from datapath.kernel.net.netlink import CREATE, exchange, nested, request
+from datapath.kernel.net.netlink import CREATE, exchange, nested, new_interface, request
 
 _MODE_L2: Final = 0  # enum netkit_mode: frames have Ethernet headers
 
@@ -53,15 +51,10 @@ def create(ifname: str, mac: str, peer_ifname: str, peer_netns: Path, *, peer_ma
     info = {"IFLA_INFO_KIND": "netkit", "IFLA_INFO_DATA": nested(data)}
     primary = {"IFLA_IFNAME": ifname, "IFLA_ADDRESS": mac, "IFLA_LINKINFO": nested(info)}
     try:
-        exchange(
-            f"making netkit {ifname} - {peer_ifname}",
-            [request(ifinfmsg, RTM_NEWLINK, CREATE, attributes=primary)],
-        )
-    except KernelError as error:
-        if error.errno == errno.EEXIST:
-            raise AlreadyExists(
-                f"interface {ifname} or {peer_ifname} exists already", remedy="see `ip link`"
-            ) from error
-        raise
+        with new_interface(f"{ifname} or {peer_ifname}"):
+            exchange(
+                f"making netkit {ifname} - {peer_ifname}",
+                [request(ifinfmsg, RTM_NEWLINK, CREATE, attributes=primary)],
+            )
     finally:
         os.close(fd)

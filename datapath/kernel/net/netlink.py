@@ -9,8 +9,10 @@ Functions act in the network namespace of the calling thread.
 
 from __future__ import annotations
 
+import errno
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from pyroute2.netlink import (
@@ -24,7 +26,7 @@ from pyroute2.netlink import (
 )
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
-from datapath.errors import KernelError
+from datapath.errors import AlreadyExists, KernelError
 
 CREATE: Final = NLM_F_CREATE | NLM_F_EXCL
 DUMP: Final = NLM_F_DUMP
@@ -85,3 +87,16 @@ def exchange(operation: str, requests: Sequence[Any]) -> list[Any]:
     if refused:
         raise KernelError(operation, refused[0].args[0], detail=str(refused[0]))
     return answers
+
+
+@contextmanager
+def new_interface(what: str) -> Iterator[None]:
+    """While one is made: a KernelError that a name is taken is an AlreadyExists about `what`."""
+    try:
+        yield
+    except KernelError as error:
+        if error.errno == errno.EEXIST:
+            raise AlreadyExists(
+                f"interface {what} exists already", remedy="see `ip link`"
+            ) from error
+        raise
