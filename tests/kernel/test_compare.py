@@ -10,23 +10,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
 from datapath.compare import Effort, Experiment, Report, files, run, workloads
 from datapath.compare.lab import Lab
-from datapath.compare.processes import Tool
-from datapath.compare.workloads.base import Measure, Sample, Workload
+from datapath.compare.workloads.base import Plain, Sample
 from datapath.errors import Busy, Conflict, EbpfnetError
 from datapath.kernel.bpf import features
 from datapath.kernel.net import firewall, sysctl
 from datapath.labs import catalogue, lifecycle, needs
-from datapath.variants import Options
 from tests.support import hosts
 from tests.support.crash import Launcher
 
@@ -49,33 +45,12 @@ def declared(folder: Path, *lines: str) -> str:
     return str(path)
 
 
-@dataclass(frozen=True)
-class Fails:
-    """A workload that looks at the machine while it measures, and fails in its second lab."""
-
-    seen: list[str]
-    name: str = "fails"
-    summary: str = ""
-    unit: str = "ns"
-    better: Literal["lower", "higher"] = "lower"
-    details: Mapping[str, str] = field(default_factory=dict)
-    tools: tuple[Tool, ...] = ()
-
-    def variant(self, options: Options) -> Workload:
-        return self
-
-    def missing(self) -> str:
-        return ""
-
-    @contextmanager
-    def prepared(self, effort: Effort) -> Iterator[Measure]:
-        yield self.measure
-
-    def measure(self, lab: Lab) -> Sample:
-        self.seen.append(sysctl.read(BRIDGE_NF) or "")
-        if len(self.seen) == 2:
-            raise EbpfnetError("the second one fails")
-        return Sample(1.0)
+def add_workload(
+    monkeypatch: pytest.MonkeyPatch, name: str, sample: Callable[[Lab, Effort], Sample]
+) -> None:
+    """One more beside the kit's, of that sample."""
+    made = Plain(name, "", "ns", "lower", tools=(), sample=sample)
+    monkeypatch.setattr(workloads, "ALL", (*workloads.ALL, made))
 
 
 @pytest.fixture
@@ -152,11 +127,18 @@ def test_workloads_cross_modes(workload: str, unit: str, modes: tuple[str, ...])
 def test_knobs_are_set_while_measuring_and_put_back_when_that_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    failing = Fails([])
-    monkeypatch.setattr(workloads, "ALL", (*workloads.ALL, failing))
+    seen = []
+
+    def sample(lab: Lab, effort: Effort) -> Sample:
+        seen.append(sysctl.read(BRIDGE_NF))
+        if len(seen) == 2:
+            raise EbpfnetError("the second one fails")
+        return Sample(1.0)
+
+    add_workload(monkeypatch, "fails", sample)
     with pytest.raises(EbpfnetError, match="the second one fails"):
         measured("veth", "bridge", "ebpf", workload="fails")
-    assert failing.seen == ["0", "0"]
+    assert seen == ["0", "0"]
     assert sysctl.read(BRIDGE_NF) == "1"
 
 
@@ -173,14 +155,12 @@ def test_the_process_runs_where_it_did_before() -> None:
 
 
 def test_a_second_run_at_the_same_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    @dataclass(frozen=True)
-    class Meanwhile(Fails):
-        def measure(self, lab: Lab) -> Sample:
-            with pytest.raises(Busy, match="another comparison is under way"):
-                measured("veth")
-            return Sample(1.0)
+    def sample(lab: Lab, effort: Effort) -> Sample:
+        with pytest.raises(Busy, match="another comparison is under way"):
+            measured("veth")
+        return Sample(1.0)
 
-    monkeypatch.setattr(workloads, "ALL", (*workloads.ALL, Meanwhile([], "meanwhile")))
+    add_workload(monkeypatch, "meanwhile", sample)
     assert measured("veth", workload="meanwhile").results[0].samples == (1.0,)
 
 

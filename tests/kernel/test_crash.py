@@ -111,6 +111,13 @@ def kind(moment: str) -> str:
     return moment.split("{")[0]
 
 
+def assert_undone(judge: Judge, scene: Scene, hook: str) -> None:
+    """The machine is what it was: nothing is left, and whoever reached another still does."""
+    assert inventory.left_behind(judge.inventory) == []
+    assert hosts.ping(scene.bridged.namespaces[0], ADDRESSES[1], count=3)
+    assert scene.others_work(hook)
+
+
 @pytest.mark.parametrize(("hook", "every"), [("tcx", 4), ("clsact", 9), ("xdp", 9)])
 def test_gc_undoes_an_attach_that_was_killed(
     kit: Launcher, scene: Scene, hook: str, every: int
@@ -131,9 +138,7 @@ def test_gc_undoes_an_attach_that_was_killed(
         kit.run(*scene.detach(hook))
     assert len(hit) >= 10
     assert len({kind(moment) for moment in hit}) >= 5
-    assert inventory.left_behind(judge.inventory) == []
-    assert hosts.ping(scene.bridged.namespaces[0], ADDRESSES[1], count=3)
-    assert scene.others_work(hook)
+    assert_undone(judge, scene, hook)
 
 
 @pytest.mark.parametrize(("hook", "every"), [("tcx", 4), ("clsact", 8), ("xdp", 9)])
@@ -157,9 +162,7 @@ def test_gc_finishes_a_detach_that_was_killed(
         kit.run(*scene.detach(hook))
     assert len(hit) >= 10
     assert len({kind(moment) for moment in hit}) >= 5
-    assert inventory.left_behind(judge.inventory) == []
-    assert hosts.ping(scene.bridged.namespaces[0], ADDRESSES[1], count=3)
-    assert scene.others_work(hook)
+    assert_undone(judge, scene, hook)
 
 
 @pytest.mark.parametrize("repair", ["attach", "detach"])
@@ -182,8 +185,7 @@ def test_the_next_command_repairs_what_was_killed(kit: Launcher, scene: Scene, r
     finally:
         kit.run(*scene.detach("tcx"))
     assert hit >= 10
-    assert inventory.left_behind(judge.inventory) == []
-    assert scene.others_work("tcx")
+    assert_undone(judge, scene, "tcx")
 
 
 def test_an_attach_that_is_interrupted_undoes_itself(kit: Launcher, scene: Scene) -> None:
@@ -201,8 +203,7 @@ def test_an_attach_that_is_interrupted_undoes_itself(kit: Launcher, scene: Scene
     finally:
         kit.run(*scene.detach("tcx"))
     assert hit >= 10
-    assert inventory.left_behind(judge.inventory) == []
-    assert scene.others_work("tcx")
+    assert_undone(judge, scene, "tcx")
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,17 @@
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from datapath.compare import Experiment, Report, Sample, run, running, workloads
-from datapath.compare.processes import Tool
-from datapath.compare.workloads.base import Effort, Measure, Workload
+from datapath.compare.workloads.base import Effort, Plain
 from datapath.errors import Conflict, InvalidInput, Unsupported
-from datapath.variants import Options
 
 COSTS = {"veth": 100.0, "bridge": 200.0, "tc-peer": 130.0}
 MODES = ("veth", "bridge", "ebpf")
@@ -50,31 +48,15 @@ class Machine:
         return Sample(value, sent=10, arrived=9, details={"p99": 2 * value})
 
 
-@dataclass(frozen=True)
-class Load:
-    machine: Machine
-    name: str = "load"
-    summary: str = ""
-    unit: str = "ns"
-    better: Literal["lower", "higher"] = "lower"
-    details: Mapping[str, str] = field(default_factory=lambda: {"p99": "ns"})
-    tools: tuple[Tool, ...] = ()
-    cannot: tuple[str, ...] = ()  # modes that it cannot measure
+def load(machine: Machine, name: str = "load", cannot: tuple[str, ...] = ()) -> Plain:
+    """A workload on that machine; `cannot` are modes that it cannot measure."""
 
-    def variant(self, options: Options) -> Workload:
-        return self
-
-    def missing(self) -> str:
-        return ""
-
-    @contextmanager
-    def prepared(self, effort: Effort) -> Iterator[Measure]:
-        yield self.measure
-
-    def measure(self, lab: Any) -> Sample:
-        if lab.mode.name in self.cannot:
+    def sample(lab: Any, effort: Effort) -> Sample:
+        if lab.mode.name in cannot:
             raise Unsupported("injection", f"nothing can be injected by {lab.mode.name}")
-        return self.machine.sample(lab.mode.name)
+        return machine.sample(lab.mode.name)
+
+    return Plain(name, "", "ns", "lower", tools=(), sample=sample, details={"p99": "ns"})
 
 
 class Notes:
@@ -94,7 +76,7 @@ class Notes:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
-    monkeypatch.setattr(workloads, "ALL", (Load(made), Load(made, "other", cannot=("bridge",))))
+    monkeypatch.setattr(workloads, "ALL", (load(made), load(made, "other", cannot=("bridge",))))
     monkeypatch.setattr(running.lab, "open_journal", nullcontext)
     monkeypatch.setattr(running.lab, "built", made.lab)
     monkeypatch.setattr(running, "_require", lambda chosen, loads: None)
