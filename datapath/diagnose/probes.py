@@ -13,19 +13,20 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 from datapath.diagnose.walk import Address
-from datapath.errors import NotFound
+from datapath.errors import KernelError, NotFound
+from datapath.kernel import tracefs
 from datapath.kernel.net import netns
 from datapath.kernel.net.netns import Netns
 
-_PINGS: Final = 3
 _PATIENCE: Final = 0.5  # seconds for an answer
-_TRACEFS: Final = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+_SHORT: Final = 1
+_LONG: Final = 3  # since the kernel asks for a neighbour only once a second
 _INSTANCE: Final = "ebpfnet-diagnose-"
 _BUFFER_KIB: Final = 4096  # for each CPU
 _EVENTS: Final = ("skb/kfree_skb", "net/netif_receive_skb", "net/net_dev_queue")
@@ -35,9 +36,11 @@ _PASSED = re.compile(r"(?:netif_receive_skb|net_dev_queue): dev=(\S+) skbaddr=(?
 _DROPPED = re.compile(r"kfree_skb: skbaddr=(?:0x)?(\w+).* location=(\S+) reason: (\S+)")
 
 
-def ping(sender: Netns, target: Address) -> bool:
-    """Whether any of a few echo requests is answered. Raises NotFound without ping."""
-    arguments = ["ping", "-n", "-q", "-c", str(_PINGS), "-i", "0.1", "-W", str(_PATIENCE)]
+def ping(sender: Netns, target: Address, *, patiently: bool = False) -> bool:
+    """Whether an echo request is answered before long. Raises NotFound without ping."""
+    # With a deadline it goes on until the one answer that it waits for has come.
+    deadline = _LONG if patiently else _SHORT
+    arguments = ["ping", "-n", "-q", "-c", "1", "-i", "0.1", "-w", str(deadline)]
     try:
         done = netns.run_inside(
             sender.path,
@@ -89,14 +92,16 @@ class Drops:
 def listening(devices: set[str]) -> Iterator[Drops]:
     """Listen while the block lasts; the drops are there after it. Nothing without tracefs."""
     drops = Drops()
-    root = next((path for path in _TRACEFS if (path / "instances").is_dir()), None)
-    if root is None or not devices:
+    if not devices:
         yield drops
         return
-    _remove_abandoned(root / "instances")
-    instance = root / "instances" / f"{_INSTANCE}{os.getpid()}"
-    instance.mkdir()
-    try:
+    with ExitStack() as undo:
+        try:
+            root = undo.enter_context(tracefs.opened())
+            instance = _instance(undo, root / "instances")
+        except (KernelError, OSError):
+            yield drops
+            return
         # On a busy machine the first events matter: they are not overwritten.
         (instance / "buffer_size_kb").write_text(str(_BUFFER_KIB))
         (instance / "options/overwrite").write_text("0")
@@ -109,10 +114,21 @@ def listening(devices: set[str]) -> Iterator[Drops]:
         for event in _EVENTS:
             (instance / "events" / event / "enable").write_text("0")
         drops.found = _read((instance / "trace").read_text(), devices)
-    finally:
+
+
+def _instance(undo: ExitStack, instances: Path) -> Path:
+    """A trace of our own, which is not disturbed by others and disturbs none."""
+    _remove_abandoned(instances)
+    instance = instances / f"{_INSTANCE}{os.getpid()}"
+    instance.mkdir()
+
+    def remove() -> None:
         with suppress(OSError):
             (instance / "tracing_on").write_text("0")
         instance.rmdir()
+
+    undo.callback(remove)
+    return instance
 
 
 def _remove_abandoned(instances: Path) -> None:
