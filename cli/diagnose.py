@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from cli import options, output
 from cli.show import complete_node
 from datapath.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from datapath.diagnose import Cause, Diagnosis
 
 _EXIT_NOT_HEALTHY = 1
 
@@ -39,7 +42,7 @@ Examples:
 @click.argument("a", shell_complete=complete_node)
 @click.argument("b", shell_complete=complete_node)
 @click.option("--port", callback=_port, metavar="PORT[/udp]", help="Whether this port is reached.")
-@click.option("--fix", is_flag=True, help="Ask for each remedy, and do it.")
+@click.option("--fix", is_flag=True, help="Ask for each remedy, do it, and look again.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @options.output
 @options.verbose
@@ -48,16 +51,27 @@ def diagnose(a: str, b: str, port: tuple[str, int], fix: bool, yes: bool, form: 
 
     A and B are namespaces by name, PID or path, or "host" for this one; anybody may have made them.
     The way is walked as the kernels on it would choose it, in both directions; what is wrong there
-    is told in a sentence each, with the command that mends it. Exit code 1 where B is not reached.
+    is told in a sentence each, with the command that mends it. Exit code 1 where something is
+    wrong; with --fix, where something still is.
     """
     options.require_privileges()
     if yes and not fix:
         raise InvalidInput("--yes does nothing without --fix")
     from datapath import names
-    from datapath.diagnose import diagnose as run
+    from datapath.diagnose import diagnose as look
 
     protocol, number = port
-    found = run(names.node(a), names.node(b), protocol=protocol, port=number)
+
+    def run() -> Diagnosis:
+        return look(names.node(a), names.node(b), protocol=protocol, port=number)
+
+    found = run()
+    tried = set[str]()
+    # One at a time: what mends the first may mend others.
+    while fix and (cause := next((c for c in found.causes if c.remedy not in tried), None)):
+        tried.add(cause.remedy)
+        if _mend(cause, ask=not yes):
+            found = run()
     if form != "table":
         output.document(form, asdict(found))
     elif found.healthy:
@@ -66,11 +80,23 @@ def diagnose(a: str, b: str, port: tuple[str, int], fix: bool, yes: bool, form: 
     else:
         for cause in found.causes:
             click.echo(f"{cause.sentence}\n    {cause.remedy}")
-    if fix:
-        for cause in found.causes:
-            if not cause.command:
-                click.echo(f"{cause.sentence}: to be done by hand", err=True)
-            elif yes or click.confirm(f"run `{cause.remedy}`?", err=True):
-                subprocess.run(cause.command, check=False)
     if not found.healthy:
         raise click.exceptions.Exit(_EXIT_NOT_HEALTHY)
+
+
+def _mend(cause: Cause, *, ask: bool) -> bool:
+    """Do what a remedy says, if it is a command; whether it was done."""
+    from datapath.diagnose import mend
+
+    click.echo(cause.sentence, err=True)
+    if not cause.commands:
+        click.echo(f"    to be done by hand: {cause.remedy}", err=True)
+        return False
+    if ask and not click.confirm(f"    run `{cause.remedy}`?", err=True):
+        return False
+    if not mend(cause):
+        click.echo(f"    did not work: {cause.remedy}", err=True)
+        return False
+    if not ask:
+        click.echo(f"    done: {cause.remedy}", err=True)
+    return True

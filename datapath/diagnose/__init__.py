@@ -2,5 +2,6 @@
 
 from datapath.diagnose.causes import Cause
 from datapath.diagnose.judge import Diagnosis, diagnose
+from datapath.diagnose.mending import mend
 
-__all__ = ["Cause", "Diagnosis", "diagnose"]
+__all__ = ["Cause", "Diagnosis", "diagnose", "mend"]

@@ -34,11 +34,17 @@ class Cause:
     remedy: str
 
     @property
-    def command(self) -> list[str]:
+    def commands(self) -> list[list[str]]:
         """The remedy as arguments; empty where it is advice, or has blanks to fill in."""
-        words = shlex.split(self.remedy)
-        blank = any(word.isupper() and word.isalpha() for word in words if word not in _UPPER)
-        return words if words[0] in _TOOLS and not blank else []
+        found = [shlex.split(part) for part in self.remedy.split(" && ")]
+        runs = all(words[0] in _TOOLS and not any(map(_is_blank, words)) for words in found)
+        return found if runs else []
+
+
+def _is_blank(word: str) -> bool:
+    """Whether it is to be replaced by whoever types it: ADDRESS/LENGTH."""
+    parts = word.split("/")
+    return word not in _UPPER and all(part.isupper() and part.isalpha() for part in parts)
 
 
 def inside(node: Netns, *words: object) -> str:

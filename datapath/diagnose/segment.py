@@ -1,8 +1,8 @@
 """Layer 2: which interfaces a frame could reach from another, if everything on the way were well.
 
-Veth pairs, bridges, macvlans on one parent, and the kit's own networks join interfaces. What is
-down, filtered or blocked on the way is for the checks to find: a segment is what somebody meant to
-build.
+Veth pairs, bridges, interfaces on one parent, tunnels and the kit's own networks join interfaces.
+What is down, filtered or blocked on the way is for the checks to find: a segment is what somebody
+meant to build.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from datapath.diagnose import overlay
 from datapath.diagnose.world import Port, World
 from datapath.records import Otherwise
 
@@ -33,14 +34,16 @@ class Segment:
         return found[::-1]
 
 
-def segment(world: World, start: Port) -> Segment:
-    """Breadth first, so that the way is the shortest."""
+def segment(world: World, start: Port, *, tunnels: bool = True) -> Segment:
+    """Breadth first, so that the way is the shortest; without `tunnels` by cables alone."""
     before: dict[tuple[int, str], Port | None] = {start.key: None}
     ports = {start.key: start}
     waiting = deque([start])
+    joined: set[str] = set()  # networks of the kit whose endpoints are in already
     while waiting:
         at = waiting.popleft()
-        for following in _joined(world, at):
+        through = _far_ends(world, at) if tunnels else ()
+        for following in (*_joined(world, at, joined), *through):
             if following.key not in before:
                 before[following.key] = at
                 ports[following.key] = following
@@ -48,13 +51,14 @@ def segment(world: World, start: Port) -> Segment:
     return Segment(start, before, ports)
 
 
-def _joined(world: World, at: Port) -> Iterator[Port]:
+def _joined(world: World, at: Port, joined: set[str]) -> Iterator[Port]:
     link = at.link
     peer = world.peer(at)
     if peer:
         yield peer
-    if at.key in world.endpoints:
-        network, _ = world.endpoints[at.key]
+    network, _ = world.endpoints.get(at.key, (None, None))
+    if network and network.name not in joined:
+        joined.add(network.name)
         yield from (
             Port(at.node, endpoint.host_ifname)
             for other, endpoint in world.endpoints.values()
@@ -68,20 +72,29 @@ def _joined(world: World, at: Port) -> Iterator[Port]:
             for row in at.node.links.values()
             if row.master == link.ifindex and _bridged(world, Port(at.node, row.ifname))
         )
-    yield from _macvlans(world, at)
+    if parent := world.parent(at):
+        yield parent
+    yield from world.stacked(at)
+
+
+def _far_ends(world: World, near: Port) -> list[Port]:
+    """Other ends of a tunnel: those whose machines are on one segment with its own, else any.
+
+    Namespaces that have nothing to do with each other may have the same addresses.
+    """
+    ends = list(overlay.ends(world, near))
+    if len({end.node for end in ends}) > 1:
+        cabled = {
+            inode
+            for name in near.node.links
+            if name != near.ifname
+            for inode, _ in segment(world, Port(near.node, name), tunnels=False).ports
+        }
+        ends = [end for end in ends if end.node.netns.inode in cabled] or ends
+    return ends
 
 
 def _bridged(world: World, port: Port) -> bool:
     """Whether a bridge sees what its port is sent: all, or what the kit's program leaves to it."""
     network, _ = world.endpoints.get(port.key, (None, None))
     return not network or network.otherwise is Otherwise.KERNEL
-
-
-def _macvlans(world: World, at: Port) -> Iterator[Port]:
-    """A macvlan leads to its parent, a parent to its macvlans."""
-    if parent := world.parent(at):
-        yield parent
-    for macvlan in world.macvlans:
-        on = world.parent(macvlan)
-        if on and on.key == at.key:
-            yield macvlan

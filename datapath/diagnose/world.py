@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
+from datapath.diagnose import firewall
+from datapath.diagnose.firewall import Ruleset
+from datapath.diagnose.readers import Reader, readers
 from datapath.endpoint import Endpoint
 from datapath.errors import EbpfnetError
 from datapath.journal import home
 from datapath.kernel.net import links, netns, state, sysctl
 from datapath.kernel.net.netns import Netns
-from datapath.kernel.net.state import LinkRow, NeighbourRow, RouteRow
+from datapath.kernel.net.state import FdbRow, LinkRow, NeighbourRow, RouteRow
 from datapath.network import Network
 from datapath.network import names as networks
 from datapath.views.peers import everywhere
 
 Interface = IPv4Interface | IPv6Interface
 T = TypeVar("T")
+
+# Kinds of interfaces that come in pairs, and those that stand on another one.
+PAIRS: Final = {"veth", "netkit"}
+STACKED: Final = {"macvlan", "ipvlan", "vlan"}
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,12 @@ class Node:
 
     @cached_property
     def addresses(self) -> list[tuple[str, Interface, str]]:
-        """(ifname, address, state) of all but lo, link-local ones last."""
+        """(ifname, address, state) of all that others may speak to, link-local ones last."""
         rows = [
-            (row.ifname, ip_interface(row.address), row.state)
-            for row in self.run(state.addresses)
-            if row.ifname != "lo"
+            (row.ifname, ip_interface(row.address), row.state) for row in self.run(state.addresses)
         ]
-        return sorted(rows, key=lambda row: row[1].is_link_local)
+        rows.sort(key=lambda row: row[1].is_link_local)
+        return [row for row in rows if not row[1].is_loopback]
 
     @cached_property
     def neighbours(self) -> list[NeighbourRow]:
@@ -67,13 +73,27 @@ class Node:
         return self.run(state.neighbours)
 
     @cached_property
+    def fdb(self) -> list[FdbRow]:
+        """Forwarding entries of bridges and VXLAN devices."""
+        return self.run(state.fdb)
+
+    @cached_property
     def routes(self) -> list[RouteRow]:
         """Of all tables."""
         return self.run(state.routes)
 
+    @cached_property
+    def rulesets(self) -> list[Ruleset]:
+        """Every firewall."""
+        return firewall.rulesets(self.netns)
+
     def setting(self, name: str) -> str:
         """A sysctl of the namespace, "" where it has none such: "net/ipv4/ip_forward"."""
         return self.run(lambda: sysctl.read(name)) or ""
+
+    def has_set(self, name: str, ifname: str) -> bool:
+        """Whether one of IPv4's switches is on for an interface, by itself or for all of them."""
+        return any(self.setting(f"net/ipv4/conf/{each}/{name}") == "1" for each in ("all", ifname))
 
     def lookup(self, destination: str) -> state.Lookup:
         """The kernel's own route lookup; see state.lookup."""
@@ -108,7 +128,8 @@ class World:
     """All namespaces and the kit's networks. Use as a context manager: networks hold open maps."""
 
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
-    _nsids: dict[int, dict[int, Node]] = field(default_factory=dict, init=False)
+    _nsids: dict[tuple[int, int], Node | None] = field(default_factory=dict, init=False)
+    _readers: dict[tuple[int, str], list[Reader]] = field(default_factory=dict, init=False)
 
     def __enter__(self) -> Self:
         return self
@@ -153,38 +174,66 @@ class World:
         }
 
     @cached_property
-    def macvlans(self) -> list[Port]:
-        """All there are, in every namespace."""
-        return [
-            Port(node, row.ifname)
-            for node in self.nodes.values()
-            for row in node.links.values()
-            if row.kind == "macvlan"
-        ]
+    def ports(self) -> list[Port]:
+        """Every interface there is, in every namespace."""
+        return [Port(node, name) for node in self.nodes.values() for name in node.links]
+
+    @cached_property
+    def _stacked(self) -> dict[tuple[int, str], list[Port]]:
+        found: dict[tuple[int, str], list[Port]] = {}
+        for port in self.ports:
+            if parent := self.parent(port):
+                found.setdefault(parent.key, []).append(port)
+        return found
+
+    def stacked(self, parent: Port) -> list[Port]:
+        """What stands on an interface, in whichever namespace: macvlans, ipvlans and VLANs."""
+        return self._stacked.get(parent.key, [])
+
+    def readers(self, port: Port) -> list[Reader]:
+        """Processes that are the other end of a tun or tap interface."""
+        if port.key not in self._readers:
+            self._readers[port.key] = list(readers(port.ifname, port.node.netns.inode))
+        return self._readers[port.key]
 
     def peer(self, port: Port) -> Port | None:
-        """The other end of a veth; None for what has none, or none that can be reached."""
-        return self._linked(port) if port.link.kind == "veth" else None
+        """The other end of a pair; None for what has none, or none that can be reached."""
+        return self._linked(port) if port.link.kind in PAIRS else None
 
     def parent(self, port: Port) -> Port | None:
-        """What a macvlan stands on, in whichever namespace; None for other kinds."""
-        return self._linked(port) if port.link.kind == "macvlan" else None
+        """What an interface stands on, in whichever namespace; None for kinds that stand alone."""
+        return self._linked(port) if port.link.kind in STACKED else None
 
     def _linked(self, port: Port) -> Port | None:
-        link = port.link
-        if link.peer_nsid is None:
-            there: Node | None = port.node
-        else:
-            there = self._by_nsid(port.node).get(link.peer_nsid)
-        row = there.by_index.get(link.peer_ifindex) if there else None
+        there = self._node_of(port)
+        row = there.by_index.get(port.link.peer_ifindex) if there else None
         return Port(there, row.ifname) if there and row else None
 
-    def _by_nsid(self, node: Node) -> dict[int, Node]:
-        if node.netns.inode not in self._nsids:
-            self._nsids[node.netns.inode] = node.run(lambda: dict(self._numbered()))
-        return self._nsids[node.netns.inode]
+    def _node_of(self, port: Port) -> Node | None:
+        """Where an interface's other end is: whichever namespace has its netnsid there.
 
-    def _numbered(self) -> Iterator[tuple[int, Node]]:
-        for other in self.nodes.values():
-            if (nsid := links.nsid(other.handle)) is not None:
-                yield nsid, other
+        All are asked in turn, the likely ones first.
+        """
+        link, node = port.link, port.node
+        if link.peer_nsid is None:
+            return node
+        key = (node.netns.inode, link.peer_nsid)
+        if key not in self._nsids:
+            mirrored = self._mirrored.get((link.peer_ifindex, link.ifindex), [])
+            order = dict.fromkeys((*mirrored, *self._nsids.values(), *self.nodes.values()))
+
+            def search() -> Node | None:
+                return next(
+                    (n for n in order if n and links.nsid(n.handle) == link.peer_nsid), None
+                )
+
+            self._nsids[key] = node.run(search)
+        return self._nsids[key]
+
+    @cached_property
+    def _mirrored(self) -> dict[tuple[int, int], list[Node]]:
+        """Nodes by the ifindex of one of their interfaces and that of its peer."""
+        found: dict[tuple[int, int], list[Node]] = {}
+        for port in self.ports:
+            found.setdefault((port.link.ifindex, port.link.peer_ifindex), []).append(port.node)
+        return found

@@ -14,6 +14,8 @@ from datapath.diagnose.checks import (
     forwarding,
     interfaces,
     neighbours,
+    tunnels,
+    vlans,
 )
 from datapath.diagnose.walk import Walk
 from datapath.diagnose.world import World
@@ -25,6 +27,8 @@ ALL: Final[tuple[Check, ...]] = (
     addressing.check,
     neighbours.check,
     bridging.check,
+    vlans.check,
+    tunnels.check,
     forwarding.check,
     filtering.check,
     datapaths.check,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Interface
 
 from datapath.diagnose.causes import Cause, inside
 from datapath.diagnose.walk import Leg, Walk
@@ -32,18 +33,27 @@ def _twice(leg: Leg) -> Iterator[Cause]:
                 )
     mac = leg.arrival.link.mac
     for port in others:
-        # A bridge takes the MAC of one of its ports, and ports are never spoken to; a macvlan in
-        # mode passthru has its parent's.
+        # A bridge takes the MAC of one of its ports, and ports are never spoken to.
         speaks = any(ifname == port.ifname for ifname, *_ in port.node.addresses)
-        shared = "passthru" in (port.link.macvlan_mode, leg.arrival.link.macvlan_mode)
-        if speaks and port.link.mac == mac and port.link.kind != "bridge" and not shared:
+        shared = _shares_mac(port) or _shares_mac(leg.arrival)
+        if speaks and mac and port.link.mac == mac and port.link.kind != "bridge" and not shared:
+            # Both ways find the two; the second of them is told of, and gets another.
+            first, second = sorted((port, leg.arrival), key=lambda each: each.where)
+            other = inside(
+                second.node.netns, "ip", "link", "set", second.ifname, "address", _another(mac)
+            )
             yield Cause(
                 "duplicate-mac",
-                port.where,
-                f"{port.where} and {leg.arrival.where} have the same MAC {mac}: "
+                second.where,
+                f"{first.where} and {second.where} have the same MAC {mac}: "
                 "a bridge sends to the one that it heard last",
-                inside(port.node.netns, "ip", "link", "set", port.ifname, "address", _another(mac)),
+                other,
             )
+
+
+def _shares_mac(port: Port) -> bool:
+    """Whether it has the MAC of what it stands on."""
+    return port.link.kind in ("ipvlan", "vlan") or port.link.macvlan_mode == "passthru"
 
 
 def _another(mac: str) -> str:
@@ -73,12 +83,16 @@ def _states(node: Node, way: Walk) -> Iterator[Cause]:
             )
 
 
-def without_address(node: Node, version: int) -> Cause:
-    """For a node that has none of a family, with which no walk can begin."""
+def without_address(world: World, node: Node, other: Node) -> Cause:
+    """For a node that has none of IPv4, with which no walk can begin: one for it on `other`'s."""
     ifname = next((name for name in node.links if name != "lo"), "eth0")
+    taken = {a.ip for each in world.nodes.values() for _, a, _ in each.addresses}
+    near = next((a for _, a, _ in other.addresses if isinstance(a, IPv4Interface)), None)
+    free = next((ip for ip in near.network.hosts() if ip not in taken), None) if near else None
+    address = f"{free}/{near.network.prefixlen}" if near and free else "ADDRESS/LENGTH"
     return Cause(
         "no-address",
         node.name,
-        f"{node.name} has no IPv{version} address",
-        inside(node.netns, "ip", "addr", "add", "ADDRESS/LENGTH", "dev", ifname),
+        f"{node.name} has no IPv4 address",
+        inside(node.netns, "ip", "addr", "add", address, "dev", ifname),
     )

@@ -4,44 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 
 from datapath.diagnose import firewall
 from datapath.diagnose.causes import Cause, inside
 from datapath.diagnose.firewall import Packet
-from datapath.diagnose.firewall.rules import Ruleset
 from datapath.diagnose.walk import Walk
 from datapath.diagnose.world import Node, World
 
 
 def check(world: World, way: Walk) -> Iterator[Cause]:
-    """firewall, for a ping."""
-    protocol = "icmp" if way.target.version == 4 else "ipv6-icmp"
-    state = "established" if way.reply else "new"
-    yield from refusals(way, Packet(way.source, way.target, protocol, state=state))
+    """firewall, for the packet that the way is of."""
+    yield from refusals(way, way.packet)
 
 
 def refusals(way: Walk, packet: Packet) -> Iterator[Cause]:
     """Each firewall that drops a packet, one for each place on its way."""
-    rulesets = cache(lambda node: firewall.rulesets(node.netns))
     families = {"inet", "ip" if way.target.version == 4 else "ip6"}
     for position, leg in enumerate(way.legs):
+        leaving = replace(packet, oif=leg.out.ifname)
         if position == 0:
-            yield from _at(
-                rulesets(way.sender),
-                way.sender,
-                "output",
-                families,
-                replace(packet, oif=leg.out.ifname),
-            )
+            yield from _at(way.sender, "output", families, leaving)
+        yield from _at(leg.out.node, "postrouting", families, leaving)
         for before, bridge, after in zip(leg.way, leg.way[1:], leg.way[2:], strict=False):
             if bridge.link.kind != "bridge":
                 continue
             ports = replace(packet, iif=before.ifname, oif=after.ifname)
-            yield from _at(rulesets(bridge.node), bridge.node, "forward", {"bridge"}, ports)
+            yield from _at(bridge.node, "forward", {"bridge"}, ports)
             if bridge.node.setting("net/bridge/bridge-nf-call-iptables") == "1":
                 through = replace(packet, iif=bridge.ifname, oif=bridge.ifname)
-                for cause in _at(rulesets(bridge.node), bridge.node, "forward", families, through):
+                for cause in _at(bridge.node, "forward", families, through):
                     yield replace(
                         cause,
                         cause="bridge-firewall",
@@ -51,18 +42,16 @@ def refusals(way: Walk, packet: Packet) -> Iterator[Cause]:
         arrival = leg.arrival
         came = replace(packet, iif=arrival.ifname)
         if arrival.node is way.receiver:
-            yield from _at(rulesets(way.receiver), way.receiver, "input", families, came)
+            yield from _at(way.receiver, "input", families, came)
         elif position + 1 < len(way.legs):
             onward = replace(came, oif=way.legs[position + 1].out.ifname)
-            yield from _at(rulesets(arrival.node), arrival.node, "forward", families, onward)
-        yield from _at(rulesets(arrival.node), arrival.node, "ingress", {"netdev", "inet"}, came)
-        yield from _at(rulesets(arrival.node), arrival.node, "prerouting", families, came)
+            yield from _at(arrival.node, "forward", families, onward)
+        yield from _at(arrival.node, "ingress", {"netdev", "inet"}, came)
+        yield from _at(arrival.node, "prerouting", families, came)
 
 
-def _at(
-    found: list[Ruleset], node: Node, hook: str, families: set[str], packet: Packet
-) -> Iterator[Cause]:
-    refused = firewall.refusal(found, hook, families, packet)
+def _at(node: Node, hook: str, families: set[str], packet: Packet) -> Iterator[Cause]:
+    refused = firewall.refusal(node.rulesets, hook, families, packet)
     if refused:
         yield Cause(
             "firewall",

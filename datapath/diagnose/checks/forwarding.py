@@ -28,9 +28,9 @@ def check(world: World, way: Walk) -> Iterator[Cause]:
             )
     for leg in way.legs:
         yield from _source(way, leg.arrival)
-    if way.legs and way.legs[-1].arrival.node is way.receiver:
+    if way.whole and way.packet.protocol == "icmp":
         ignored = "net/ipv4/icmp_echo_ignore_all"
-        if way.target.version == 4 and way.receiver.setting(ignored) == "1":
+        if way.receiver.setting(ignored) == "1":
             yield Cause(
                 "echo-ignored",
                 way.receiver.name,
@@ -42,28 +42,29 @@ def check(world: World, way: Walk) -> Iterator[Cause]:
 def _source(way: Walk, arrival: Port) -> Iterator[Cause]:
     """What a node that takes the packet in thinks of its source (net/ipv4/fib_frontend.c)."""
     node = arrival.node
-    if any(address.ip == way.source for _, address, _ in node.addresses):
-        scopes = ("all", arrival.ifname)
-        if not any(node.setting(f"net/ipv4/conf/{each}/accept_local") == "1" for each in scopes):
+    own = [(i, address) for i, address, _ in node.addresses if address.ip == way.source]
+    if own:
+        if not node.has_set("accept_local", arrival.ifname):
             yield Cause(
                 "local-source",
                 arrival.where,
                 f"{way.source} of {way.sender.name} is an address of {node.name} too, "
                 "which drops packets from itself that come in from outside",
-                inside(node.netns, "ip", "addr", "show", "to", way.source),
+                inside(node.netns, "ip", "addr", "del", own[0][1], "dev", own[0][0]),
             )
         return
     if way.source.version != 4:
         return
     back = node.lookup(str(way.source))
-    for scope in ("all", arrival.ifname):
-        name = f"net/ipv4/conf/{scope}/rp_filter"
-        if node.setting(name) == _STRICT and back.ifname and back.ifname != arrival.ifname:
-            dotted = name.replace("/", ".")
-            yield Cause(
-                "reverse-path-filter",
-                arrival.where,
-                f"{node.name} drops what comes in by {arrival.ifname} from {way.source}, since it "
-                f"would answer by {back.ifname}: {dotted} is {_STRICT}",
-                inside(node.netns, "sysctl", "-w", f"{dotted}=2"),
-            )
+    scopes = [f"net/ipv4/conf/{scope}/rp_filter" for scope in (arrival.ifname, "all")]
+    # The greater of the two counts (IN_DEV_RPFILTER), and 2, which is loose, is more than strict.
+    name = max(scopes, key=node.setting)
+    if node.setting(name) == _STRICT and back.ifname and back.ifname != arrival.ifname:
+        dotted = name.replace("/", ".")
+        yield Cause(
+            "reverse-path-filter",
+            arrival.where,
+            f"{node.name} drops what comes in by {arrival.ifname} from {way.source}, since it "
+            f"would answer by {back.ifname}: {dotted} is {_STRICT}",
+            inside(node.netns, "sysctl", "-w", f"{dotted}=2"),
+        )

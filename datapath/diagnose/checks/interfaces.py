@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from datapath.diagnose.causes import Cause, inside
 from datapath.diagnose.walk import Walk
-from datapath.diagnose.world import Node, Port, World
+from datapath.diagnose.world import Port, World
+
+# Kinds that ask for neighbours unless somebody tells them not to.
+_ASKING: Final = {"veth", "bridge", "macvlan", "vlan", "vxlan"}
 
 
 def check(world: World, way: Walk) -> Iterator[Cause]:
-    """no-interface, link-down, lo-down, no-arp, mtu-mismatch, macvlan-parent, -mode, -passthru."""
-    for node in (way.sender, way.receiver):
-        yield from _without_interface(node)
+    """link-down, lo-down, no-arp, mtu-mismatch, macvlan-parent, -mode, -passthru."""
     if way.sender is way.receiver and not way.sender.links["lo"].up:
         yield Cause(
             "lo-down",
@@ -30,7 +32,7 @@ def check(world: World, way: Walk) -> Iterator[Cause]:
             )
     for leg in way.legs:
         for port in (leg.out, leg.arrival):
-            if not port.link.arp and port.link.kind != "":
+            if not port.link.arp and port.link.kind in _ASKING:
                 yield Cause(
                     "no-arp",
                     port.where,
@@ -42,21 +44,10 @@ def check(world: World, way: Walk) -> Iterator[Cause]:
         yield from _passed_through(world, leg.way)
 
 
-def _without_interface(node: Node) -> Iterator[Cause]:
-    if set(node.links) <= {"lo"}:
-        yield Cause(
-            "no-interface",
-            node.name,
-            f"{node.name} has no interface but lo",
-            f"ebpfnet attach {node.name}",
-        )
-
-
 def _ports(world: World, way: Walk) -> list[Port]:
     """All on the way, and where it leads nowhere what the two nodes have themselves."""
     found = {port.key: port for leg in way.legs for port in leg.way}
-    arrived = way.sender is way.receiver or (way.legs and way.legs[-1].arrival.node is way.receiver)
-    if not arrived:
+    if not way.whole:
         for node, address in ((way.sender, way.source), (way.receiver, way.target)):
             for ifname, own, _ in node.addresses:
                 if own.ip == address:
@@ -84,14 +75,15 @@ def _sizes(way: list[Port]) -> Iterator[Cause]:
 
 def _macvlans(way: list[Port]) -> Iterator[Cause]:
     """Only two in bridge mode reach each other over their parent, and never the parent itself."""
-    for macvlan, parent in ((way[0], way[1]), (way[-1], way[-2])) if len(way) > 1 else ():
-        if len(way) == 2 and macvlan.link.kind == "macvlan" and parent.link.kind != "macvlan":
+    for upper, parent in ((way[0], way[1]), (way[-1], way[-2])) if len(way) == 2 else ():
+        kind = upper.link.kind
+        if kind in ("macvlan", "ipvlan") and parent.link.kind != kind:
             yield Cause(
                 "macvlan-parent",
-                macvlan.where,
-                f"{macvlan.where} is a macvlan of {parent.where}, "
+                upper.where,
+                f"{upper.where} is {'a' if kind == 'macvlan' else 'an'} {kind} of {parent.where}, "
                 "and the two never reach each other",
-                f"give {parent.node.name} a macvlan of {parent.ifname} of its own",
+                f"give {parent.node.name} one of its own on {parent.ifname}",
             )
     for before, parent, after in zip(way, way[1:], way[2:], strict=False):
         both = [port for port in (before, after) if port.link.kind == "macvlan"]
@@ -113,13 +105,12 @@ def _macvlans(way: list[Port]) -> Iterator[Cause]:
 def _passed_through(world: World, way: list[Port]) -> Iterator[Cause]:
     """What comes in by the parent of a macvlan in mode passthru is the macvlan's, all of it."""
     for end in (way[0], way[-1]):
-        for macvlan in world.macvlans:
-            parent = world.parent(macvlan)
-            if parent and parent.key == end.key and macvlan.link.macvlan_mode == "passthru":
+        for macvlan in world.stacked(end):
+            if macvlan.link.macvlan_mode == "passthru":
                 yield Cause(
                     "macvlan-passthru",
                     macvlan.where,
                     f"{macvlan.where} is a macvlan in mode passthru, "
-                    f"and takes all that comes in by {parent.where}",
+                    f"and takes all that comes in by {end.where}",
                     inside(macvlan.node.netns, "ip", "link", "del", macvlan.ifname),
                 )

@@ -15,6 +15,8 @@ _NEVER_ANSWERS = 8  # arp_ignore: Documentation/networking/ip-sysctl.rst
 def check(world: World, way: Walk) -> Iterator[Cause]:
     """wrong-neighbour, arp-ignored."""
     for leg in way.legs:
+        if not leg.asks:
+            continue
         for row in leg.out.node.neighbours:
             known = row.ifname == leg.out.ifname and ip_address(row.address) == leg.hop
             if known and row.state == "permanent" and row.mac != leg.arrival.link.mac:

@@ -9,7 +9,7 @@ from datapath.diagnose.firewall.rules import Packet, Refusal, Ruleset, walk
 from datapath.kernel.net import netns
 from datapath.kernel.net.netns import Netns
 
-__all__ = ["Packet", "Refusal", "refusal", "rulesets"]
+__all__ = ["Packet", "Refusal", "Ruleset", "refusal", "rulesets"]
 
 
 def rulesets(node: Netns) -> list[Ruleset]:

@@ -23,7 +23,7 @@ class Packet:
 
     saddr: IPv4Address | IPv6Address
     daddr: IPv4Address | IPv6Address
-    protocol: str  # "icmp", "ipv6-icmp", "tcp", "udp"
+    protocol: str  # "icmp", "ipv6-icmp", "tcp", "udp", "ipencap"
     sport: int = 0
     dport: int = 0
     state: str = "new"

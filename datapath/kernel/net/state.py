@@ -38,12 +38,25 @@ _TABLES: Final = {253: "default", 254: "main", 255: "local"}
 _SCOPES: Final = {**rt_scope, 0: "global"}  # iproute2's word for it
 _USER_HZ: Final = 100  # in which the kernel gives the age of entries
 _FAMILIES: Final = {socket.AF_INET: 4, socket.AF_INET6: 6}
+_ANY: Final = "0.0.0.0"  # noqa: S104 - for a tunnel: none
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """What an interface that wraps packets puts around them: VXLAN (RFC 7348), IP in IP, GRE."""
+
+    vni: int  # of a VXLAN, else 0
+    port: int  # of UDP, else 0
+    local: str  # outer source, "" for whichever the route gives
+    remote: str  # outer destination, "" where another table says it
+    learning: bool  # whether a VXLAN learns which MAC is behind which machine
 
 
 @dataclass(frozen=True, slots=True)
 class LinkRow:
-    """An interface. `peer_ifindex` is the other end of a veth or what a macvlan sits on (0: none),
-    in the namespace that has the id `peer_nsid` here (None: in this one).
+    """An interface. `peer_ifindex` is the other end of a veth or what a macvlan, an ipvlan or the
+    sub-interface of a VLAN sits on (0: none), in the namespace that has the id `peer_nsid` here
+    (None: in this one).
     """
 
     ifindex: int
@@ -59,6 +72,8 @@ class LinkRow:
     port_state: str  # of a bridge's port: "forwarding", "disabled", ...; else ""
     isolated: bool  # a port that is kept from other isolated ones
     macvlan_mode: str  # "bridge", "private", "vepa", ...; "" for other kinds
+    vlan: int  # the tag of an 802.1Q sub-interface, 0 for other kinds
+    tunnel: Tunnel | None
     promiscuous: bool
     xdp: tuple[int, ...]  # ids of programs there
     peer_ifindex: int
@@ -157,6 +172,8 @@ def _link(message: Any) -> LinkRow:
         port_state=_PORT_STATES[port.get_attr("IFLA_BRPORT_STATE")] if is_port else "",
         isolated=bool(is_port and port.get_attr("IFLA_BRPORT_ISOLATED")),
         macvlan_mode=str(data.get_attr("IFLA_MACVLAN_MODE") or "") if kind == "macvlan" else "",
+        vlan=data.get_attr("IFLA_VLAN_ID") if kind == "vlan" else 0,
+        tunnel=_tunnel(kind, data) if data else None,
         # The flag is what `ip link set promisc on` sets; a bridge's port has the count alone.
         promiscuous=bool(message["flags"] & _IFF_PROMISC),
         xdp=tuple(dict.fromkeys(filter(None, programs))),
@@ -167,6 +184,22 @@ def _link(message: Any) -> LinkRow:
             for name in ("rx_packets", "tx_packets", "rx_dropped", "tx_dropped")
         },
     )
+
+
+def _tunnel(kind: str, data: Any) -> Tunnel | None:
+    if kind == "vxlan":
+        near, far = (
+            next(filter(None, (data.get_attr(f"IFLA_VXLAN_{end}{v}") for v in ("", "6"))), "")
+            for end in ("LOCAL", "GROUP")
+        )
+        vni, port = data.get_attr("IFLA_VXLAN_ID") or 0, data.get_attr("IFLA_VXLAN_PORT") or 0
+        return Tunnel(vni, port, near, far, bool(data.get_attr("IFLA_VXLAN_LEARNING")))
+    prefix = {"ipip": "IPIP", "gre": "GRE", "gretap": "GRE"}.get(kind)
+    if prefix is None:
+        return None
+    ends = (data.get_attr(f"IFLA_{prefix}_{end}") or "" for end in ("LOCAL", "REMOTE"))
+    near, far = ("" if end == _ANY else end for end in ends)
+    return Tunnel(0, 0, near, far, learning=False)
 
 
 def addresses() -> list[AddressRow]:
