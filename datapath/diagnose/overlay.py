@@ -78,9 +78,8 @@ def _groups(port: Port) -> set[Address]:
 
 
 def homes(port: Port) -> list[Address]:
-    """Addresses at which a tunnel's outer packets reach its machine, the likeliest first."""
-    local = port.link.tunnel.local if port.link.tunnel else ""
-    return sorted((a.ip for a in _outer(port)), key=lambda address: str(address) != local)
+    """Addresses at which a tunnel's outer packets may reach its machine."""
+    return [address.ip for address in _outer(port)]
 
 
 def _outer(port: Port) -> list[Interface]:
@@ -93,20 +92,24 @@ def aims_at(near: Port, far: Port) -> bool:
 
 
 def crossing(world: World, near: Port, far: Port) -> Crossing | None:
-    """The way of the outer packets, as it is meant; None where no pair of addresses fits."""
-    told, tunnel = destinations(near), near.link.tunnel
-    pairs = [
-        (source, target)
-        for target in sorted(homes(far), key=lambda address: address not in told)
-        for source in homes(near)
-        if source.version == target.version
-    ]
-    if not told:  # a process's: the likeliest are two on one subnet
-        networks = [(a.ip, a.network) for a in _outer(near)]
-        pairs.sort(key=lambda pair: not any(pair[0] == ip and pair[1] in n for ip, n in networks))
+    """The way of the outer packets, as it is meant; None where no pair of addresses fits.
+
+    That is: to where the near end was told, from what it was told to use, or else from where the
+    far end was told to answer to, or else from an address on the same subnet.
+    """
+    tunnel = near.link.tunnel
+    there, back = destinations(near), destinations(far)
+    networks = {a.ip: a.network for a in _outer(near)}
+
+    def unlikely(pair: tuple[Address, Address]) -> tuple[bool, ...]:
+        source, target = pair
+        given = bool(tunnel and tunnel.local == str(source))
+        return (target not in there, not given, source not in back, target not in networks[source])
+
+    pairs = [(s, t) for t in homes(far) for s in networks if s.version == t.version]
     if not pairs:
         return None
-    source, target = pairs[0]
+    source, target = min(pairs, key=unlikely)
     if tunnel is None:
         ports = _udp_ports(world, near) & _udp_ports(world, far)
         return Crossing(near, far, source, target, "udp", min(ports))

@@ -30,21 +30,23 @@ def between(lab: str, one: str, other: str) -> Diagnosis:
     return diagnose(*(names.node(planning.netns_name(lab, node)) for node in (one, other)))
 
 
-def test_no_false_alarm_in_any_lab() -> None:
-    labs = [lab for lab in catalogue.presets() if not needs.missing(lab) and reachable(lab)]
-    assert len(labs) >= 10
+PRESETS = {lab.name: lab for lab in catalogue.presets() if reachable(lab)}
+
+
+@pytest.mark.parametrize("lab", PRESETS)
+def test_no_false_alarm(lab: str) -> None:
+    if lacking := needs.missing(PRESETS[lab]):
+        pytest.skip("; ".join(lacking))
+    pairs = reachable(PRESETS[lab])
+    lifecycle.up(PRESETS[lab])
     try:
-        for lab in labs:
-            lifecycle.up(lab)
-        for lab in labs:
-            pair = reachable(lab)[-1]
+        for pair in {pairs[0], pairs[-1]}:
             # What settles after a lab has come up (tunnels that start, trees of bridges) may.
-            assert hosts.until(lambda lab=lab, pair=pair: between(lab.name, *pair).healthy), (
-                f"{lab.name} {pair}: {between(lab.name, *pair)}"
+            assert hosts.until(lambda pair=pair: between(lab, *pair).healthy), (
+                f"{pair}: {between(lab, *pair)}"
             )
     finally:
-        for name in catalogue.journalled():
-            lifecycle.down(name)
+        lifecycle.down(lab)
 
 
 @pytest.mark.parametrize(

@@ -131,25 +131,31 @@ FAULTS = {
         *("routed", ("p1", "p3"), "ip -n routed-n2 route del 10.65.2.2", "routing-loop"),
         "routed-n2 sends them to 192.168.11.254, but routed-p3 is behind its cali3",
     ),
-    "IP in IP to another machine": Fault(
+    "ipip-to-another-machine": Fault(
         *("ipip", PODS),
         "ip -n ipip-n1 link set tunl1 type ipip local 192.168.12.1 remote 192.168.12.9",
         "tunnel-remote",
         "tunl1 in ipip-n1 sends to 192.168.12.9, which is no address of ipip-n2",
     ),
-    "IP in IP from another machine": Fault(
+    "ipip-from-another-machine": Fault(
         *("ipip", PODS),
         "ip -n ipip-n1 link set tunl1 type ipip local 192.168.12.8 remote 192.168.12.2",
         "tunnel-local",
         "tunl1 in ipip-n1 sends from 192.168.12.8, which is no address of ipip-n1",
     ),
-    "IP in IP blocked": Fault(
+    "ipip-from-another-address": Fault(
+        *("ipip", PODS),
+        "ip -n ipip-n1 link set tunl1 type ipip local 10.66.1.1 remote 192.168.12.2",
+        "tunnel-local",
+        "sends from 10.66.1.1, but tunl1 in ipip-n2 takes only what is from 192.168.12.1",
+    ),
+    "ipip-blocked": Fault(
         *("ipip", PODS),
         "ip netns exec ipip-n2 iptables-legacy -A INPUT -p 4 -j DROP",
         "firewall",
         "the firewall of ipip-n2 drops what 192.168.12.1 sends to 192.168.12.2 at input",
     ),
-    "a sub-interface of another VLAN": Fault(
+    "sub-interface-of-another-vlan": Fault(
         *("vlan-8021q", ("a", "b")),
         "ip -n vlan-8021q-b link del eth0.20\n"
         "ip -n vlan-8021q-b link add link eth0 name eth0.20 type vlan id 21\n"
@@ -157,7 +163,7 @@ FAULTS = {
         "ip -n vlan-8021q-b link set eth0.20 up\n"
         "ip -n vlan-8021q-b route add default via 10.20.0.1",
         "vlan-mismatch",
-        "with the tag of VLAN 20, but eth0.20 in vlan-8021q-b is for VLAN 21",
+        "eth0.20 in vlan-8021q-b is for VLAN 21, but eth0.20 in vlan-8021q-t, which it is to speak",
     ),
 }
 

@@ -9,7 +9,7 @@ from datapath.diagnose import anew, overlay
 from datapath.diagnose.causes import Cause, inside
 from datapath.diagnose.overlay import Crossing
 from datapath.diagnose.walk import Leg, Walk
-from datapath.diagnose.world import Port, World
+from datapath.diagnose.world import World
 
 _EVERYBODY = "00:00:00:00:00:00"  # of entries for what a VXLAN device floods
 
@@ -19,7 +19,7 @@ def check(world: World, way: Walk) -> Iterator[Cause]:
     for leg in way.legs:
         for each in way.crossings:
             if each.near in leg.way and each.near.link.tunnel and each.far.link.tunnel:
-                yield from _local(each.near)
+                yield from _local(each)
                 if each.near.link.kind == "vxlan":
                     yield from _alike(each)
                     yield from _entries(leg, each)
@@ -41,22 +41,26 @@ def _unread(world: World, way: Walk) -> Iterator[Cause]:
             )
 
 
-def _local(near: Port) -> Iterator[Cause]:
-    tunnel, node = near.link.tunnel, near.node
-    own = [address.ip for _, address, _ in node.addresses]
-    if not tunnel or not tunnel.local or ip_address(tunnel.local) in own:
+def _local(each: Crossing) -> Iterator[Cause]:
+    """The outer source is the machine's own, and one from which the far end takes packets."""
+    near, far, tunnel = each.near, each.far, each.near.link.tunnel
+    if not tunnel or not tunnel.local:
         return
-    version = ip_address(tunnel.local).version
-    better = next((a for a in overlay.homes(near) if a.version == version), "ADDRESS")
+    wanted = far.link.tunnel.remote if far.link.tunnel and far.link.kind != "vxlan" else ""
+    own = [str(address.ip) for _, address, _ in near.node.addresses]
+    if tunnel.local not in own:
+        better, why = str(each.source), f"which is no address of {near.node.name}"
+    elif wanted and wanted != tunnel.local and wanted in own:
+        better, why = wanted, f"but {far.where} takes only what is from {wanted}"
+    else:
+        return
     words = ("id", tunnel.vni) if tunnel.vni else ("remote", tunnel.remote)
+    change = ("ip", "link", "set", near.ifname, "type", near.link.kind, *words, "local", better)
     yield Cause(
         "tunnel-local",
         near.where,
-        f"{near.where} sends from {tunnel.local}, which is no address of {node.name}",
-        inside(
-            node.netns,
-            *("ip", "link", "set", near.ifname, "type", near.link.kind, *words, "local", better),
-        ),
+        f"{near.where} sends from {tunnel.local}, {why}",
+        inside(near.node.netns, *change),
     )
 
 

@@ -33,16 +33,7 @@ def _along(world: World, leg: Leg) -> Iterator[Cause]:
         if port.link.kind == "vlan":
             if before and _stands_on(world, port, before):
                 if tag != port.link.vlan:
-                    what = f"VLAN {tag}" if tag else "no VLAN"
-                    yield Cause(
-                        "vlan-mismatch",
-                        port.where,
-                        f"frames arrive at {before.where} with the tag of {what}, but {port.where} "
-                        f"is for VLAN {port.link.vlan}",
-                        anew.vlan(world, port, tag)
-                        if tag
-                        else f"put {last.where} in VLAN {port.link.vlan}",
-                    )
+                    yield _of_another(world, last, before, port, tag)
                 tag = 0
             elif after and _stands_on(world, port, after):
                 tag, last = port.link.vlan, port
@@ -65,6 +56,32 @@ def _along(world: World, leg: Leg) -> Iterator[Cause]:
             yield Cause("vlan-mismatch", last.where, said, f"give {leg.arrival.where} VLAN {tag}")
         else:
             yield _of_port(last, said, ("vid", tag, "pvid", "untagged"))
+
+
+def _of_another(world: World, last: Port, below: Port, port: Port, tag: int) -> Cause:
+    """For a sub-interface that is not for the tag that comes: which of two ends is wrong."""
+    if last.link.kind == "vlan":
+        # Both ways find the two; the one that is named after its VLAN is taken for right.
+        right, wrong = sorted((last, port), key=lambda end: (not _is_named_after(end), end.where))
+        return Cause(
+            "vlan-mismatch",
+            wrong.where,
+            f"{wrong.where} is for VLAN {wrong.link.vlan}, but {right.where}, which it is to speak "
+            f"to, for VLAN {right.link.vlan}",
+            anew.vlan(world, wrong, right.link.vlan),
+        )
+    vid = port.link.vlan
+    said = f"with the tag of VLAN {tag}" if tag else "without a tag"
+    return Cause(
+        "vlan-mismatch",
+        port.where,
+        f"frames arrive {said} at {below.where}, but {port.where} is for VLAN {vid}",
+        anew.vlan(world, port, tag) if tag else f"put {last.where} in VLAN {vid}",
+    )
+
+
+def _is_named_after(port: Port) -> bool:
+    return port.ifname.endswith(str(port.link.vlan))
 
 
 def _stands_on(world: World, port: Port, other: Port) -> bool:
