@@ -115,6 +115,13 @@ FAULTS = {
         "wrong-neighbour",
         "{n}ns1 has 10.1.0.2 pinned to 02:00:00:00:00:99",
     ),
+    "neighbour with another MAC by now": Fault(
+        bridge,
+        "ip netns exec {n}ns1 ping -nqc1 10.1.0.2\n"
+        f"{NS2} link set {{n}}veth2 address 02:00:00:00:00:66",
+        "stale-neighbour",
+        "{n}veth2 in {n}ns2 is 02:00:00:00:00:66",
+    ),
     "ARP off": Fault(
         bridge,
         f"{NS2} link set {{n}}veth2 arp off\n{NS1} neigh flush all",

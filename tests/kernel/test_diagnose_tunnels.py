@@ -164,6 +164,7 @@ FAULTS = {
         "ip -n vlan-8021q-b route add default via 10.20.0.1",
         "vlan-mismatch",
         "eth0.20 in vlan-8021q-b is for VLAN 21, but eth0.20 in vlan-8021q-t, which it is to speak",
+        also=frozenset({"stale-neighbour"}),  # it has another MAC as well
     ),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import ip_address
+from typing import Final
 
 from datapath.diagnose.causes import Cause, inside
 from datapath.diagnose.walk import Walk
@@ -11,24 +12,32 @@ from datapath.diagnose.world import World
 
 _NEVER_ANSWERS = 8  # arp_ignore: Documentation/networking/ip-sysctl.rst
 
+_PINNED: Final = ("wrong-neighbour", "has {} pinned to")
+# The kernel asks again before long, by itself; until then packets go to who is not there.
+_LEARNED: Final = ("stale-neighbour", "has learned that {} is at")
+_HOW_LONG: Final = {"permanent": _PINNED} | dict.fromkeys(
+    ("reachable", "stale", "delay", "probe"), _LEARNED
+)
+
 
 def check(world: World, way: Walk) -> Iterator[Cause]:
-    """wrong-neighbour, arp-ignored."""
+    """wrong-neighbour, stale-neighbour, arp-ignored."""
     for leg in way.legs:
         if not leg.asks:
             continue
         for row in leg.out.node.neighbours:
-            known = row.ifname == leg.out.ifname and ip_address(row.address) == leg.hop
-            if known and row.state == "permanent" and row.mac != leg.arrival.link.mac:
-                yield Cause(
-                    "wrong-neighbour",
-                    leg.out.where,
-                    f"{leg.out.node.name} has {leg.hop} pinned to {row.mac}, "
-                    f"but {leg.arrival.where} is {leg.arrival.link.mac}",
-                    inside(
-                        leg.out.node.netns, "ip", "neigh", "del", leg.hop, "dev", leg.out.ifname
-                    ),
-                )
+            if (row.ifname, ip_address(row.address)) != (leg.out.ifname, leg.hop):
+                continue
+            if row.mac in ("", leg.arrival.link.mac) or row.state not in _HOW_LONG:
+                continue
+            cause, how = _HOW_LONG[row.state]
+            yield Cause(
+                cause,
+                leg.out.where,
+                f"{leg.out.node.name} {how.format(leg.hop)} {row.mac}, "
+                f"but {leg.arrival.where} is {leg.arrival.link.mac}",
+                inside(leg.out.node.netns, "ip", "neigh", "del", leg.hop, "dev", leg.out.ifname),
+            )
         node = leg.arrival.node
         for scope in ("all", leg.arrival.ifname):
             setting = f"net/ipv4/conf/{scope}/arp_ignore"
