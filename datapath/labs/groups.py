@@ -35,28 +35,30 @@ def declared(lab: Lab) -> list[Group]:
 def switchable(lab: Lab) -> list[Group]:
     """What can be switched: two nodes and more with a veth each to one bridge, or to one router.
 
-    They are at the end of the line: one link, nothing that they forward for, nothing that stands on
-    their interface. Links that are shaped are left to the kernel, whose queues do that; so is what
-    crosses a router with rules, and what is joined by eBPF anyway.
+    They are at the end of the line: one link to there, which is in no bridge of theirs; nothing
+    that they forward for, nothing that stands on their interface. Links that are shaped are left to
+    the kernel, whose queues do that; so is what crosses a router with rules, and what is joined by
+    eBPF anyway.
     """
     if lab.ebpf:
         return []
     places: dict[tuple[str, str, int], list[str]] = {}
     for near, far in _ends(lab):
-        if _is_leaf(lab, far) and (segment := _segment(lab, near)):
+        if _is_leaf(lab, near, far) and (segment := _segment(lab, near)):
             places.setdefault((near.node, *segment), []).append(far.node)
     return _named(lab, [(node, each) for (node, _, _), each in places.items() if len(each) > 1])
 
 
 def subnet(lab: Lab, group: Group) -> IPv4Network | None:
-    """The least that all IPv4 addresses of the members are hosts of, none where they have none.
+    """The least that all IPv4 addresses of the members there are hosts of; None without any.
 
     That of the first where it will do: where a router forwards, addresses may come alone (/32).
     """
     found = [
         address
-        for member in group.members
-        for address in lab.nodes[member].addresses()
+        for near, far in _ends(lab)
+        if near.node == group.node and far.node in group.members
+        for address in lab.nodes[far.node].interfaces[far.ifname].addresses
         if isinstance(address, IPv4Interface)
     ]
     network = found[0].network if found else None
@@ -95,15 +97,15 @@ def _pvid(interface: Interface) -> int:
     return next((vlan.vid for vlan in interface.vlans if vlan.pvid), _DEFAULT_PVID)
 
 
-def _is_leaf(lab: Lab, end: End) -> bool:
-    links = sum(each.node == end.node for link in lab.links for each in link.ends)
+def _is_leaf(lab: Lab, near: End, far: End) -> bool:
+    links = sum({near.node, far.node} == {end.node for end in link.ends} for link in lab.links)
     is_parent = any(
-        interface.parent and (interface.parent.node or node.name) == end.node
+        interface.parent and (interface.parent.node or node.name) == far.node
         for node, interface in lab.interfaces()
     )
-    has_address = bool(lab.nodes[end.node].interfaces[end.ifname].addresses)
-    alone = links == 1 and not is_parent and not _forwards(lab, end.node)
-    return end.node != HOST and alone and has_address
+    interface = lab.nodes[far.node].interfaces[far.ifname]
+    alone = links == 1 and not is_parent and not _forwards(lab, far.node)
+    return far.node != HOST and alone and bool(interface.addresses) and not interface.master
 
 
 def _forwards(lab: Lab, node: str) -> bool:
