@@ -12,7 +12,7 @@ from cli import options, output
 # What there is to show: a line of help, and the columns of its table.
 _VIEWS: Final[dict[str, tuple[str, dict[str, str]]]] = {
     "links": (
-        "Interfaces: state, MAC, bridge, and the peer of a veth by node and name.",
+        "Interfaces: state, MAC, bridge, the peer by node and name, the ends of tunnels.",
         {
             "ifindex": "ifindex",
             "ifname": "ifname",
@@ -24,6 +24,7 @@ _VIEWS: Final[dict[str, tuple[str, dict[str, str]]]] = {
             "bridge": "bridge",
             "peer": "peer",
             "promiscuous": "promiscuous",
+            "detail": "detail",
         },
     ),
     "addr": (

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from datapath.kernel.net import ethtool, netns, state
 from datapath.kernel.net.netns import Netns
+from datapath.kernel.net.state import LinkRow
 from datapath.views import nat
 from datapath.views.peers import Peers
 
@@ -16,7 +17,7 @@ Rows = list[dict[str, Any]]
 
 
 def links(node: Netns) -> Rows:
-    """Interfaces, each with its peer and its bridge by name, and the XDP programs there."""
+    """Interfaces: peer and bridge by name, the XDP programs there, what their kind adds."""
     found = netns.run_inside(node.path, state.links)
     names = {link.ifindex: link.ifname for link in found}
     peers = Peers(node)
@@ -33,9 +34,23 @@ def links(node: Netns) -> Rows:
             "peer": peers.name(link.peer_ifindex, link.peer_nsid),
             "promiscuous": link.promiscuous,
             "xdp": list(link.xdp),
+            "detail": _detail(link),
         }
         for link in found
     ]
+
+
+def _detail(link: LinkRow) -> str:
+    """What a kind has that others have not, in iproute2's words."""
+    words: list[str] = []
+    if tunnel := link.tunnel:
+        words += ["id", str(tunnel.vni)] if tunnel.vni else []
+        words += ["dstport", str(tunnel.port)] if tunnel.port else []
+        words += ["local", tunnel.local] if tunnel.local else []
+        words += ["remote", tunnel.remote] if tunnel.remote else []
+    words += ["id", str(link.vlan)] if link.vlan else []
+    words += ["mode", link.macvlan_mode] if link.macvlan_mode else []
+    return " ".join(words)
 
 
 def addresses(node: Netns) -> Rows:

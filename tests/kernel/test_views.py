@@ -64,6 +64,23 @@ def test_two_ends_in_one_namespace_are_here(name: str) -> None:
         hosts.ip("link", "del", f"{name}a")
 
 
+def test_what_a_tunnel_or_a_macvlan_has_that_others_have_not(name: str) -> None:
+    hosts.ip("netns", "add", name)
+    try:
+        hosts.ip(
+            *("-n", name, "link", "add", "vx0", "type", "vxlan", "id", "42", "dstport", "4789"),
+            *("local", "192.168.4.1", "remote", "192.168.4.2"),
+        )
+        hosts.ip("-n", name, "link", "add", "va", "type", "veth", "peer", "name", "vb")
+        hosts.ip("-n", name, "link", "add", "link", "va", "m", "type", "macvlan", "mode", "vepa")
+        rows = {row["ifname"]: row for row in show("links", name)}
+        assert rows["vx0"]["detail"] == "id 42 dstport 4789 local 192.168.4.1 remote 192.168.4.2"
+        assert (rows["m"]["detail"], rows["m"]["peer"]) == ("mode vepa", "va here")
+        assert rows["va"]["detail"] == ""
+    finally:
+        hosts.ip("netns", "del", name)
+
+
 def test_addresses_neighbours_entries_and_routes(joined: ByHand) -> None:
     (one, other), (veth, _) = joined.namespaces, joined.ifnames
     macs = {
