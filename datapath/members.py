@@ -85,11 +85,12 @@ def find_interface(target: Target, host_links: Sequence[Link], network: str) -> 
     ]
     if not pairs:
         link = inside[0]
+        delete = names.inside(target.netns, "ip", "link", "delete", link.name)
         raise Conflict(
             f"the other end of {link.name} in {target.label} is not in the host's namespace: "
             "it is a direct pair",
-            remedy=f"delete the pair (ip -n {target.label} link delete {link.name}) and attach "
-            "again: each namespace then gets an interface of its own",
+            remedy=f"delete the pair ({delete}) and attach again: each namespace then gets an "
+            "interface of its own",
         )
     if len(pairs) > 1:
         ends = ", ".join(host.name for _, host in pairs)

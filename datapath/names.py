@@ -6,6 +6,7 @@ Everything raises InvalidInput (or NotFound for a process that is not there), wi
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -89,6 +90,18 @@ def node(text: str) -> Netns:
         return Netns(HOST, Path("/proc/self/ns/net"), netns.host_inode())
     label = next((known.name for known in netns.named() if known.inode == found.inode), found.name)
     return Netns(label, found.path, found.inode)
+
+
+def inside(node: Netns, *words: object) -> str:
+    """A command as it is typed on the host, for it to act in a node."""
+    command = shlex.join(str(word) for word in words)
+    if node.inode == netns.host_inode():
+        return command
+    if node.path.parent == netns.FOLDER:
+        if words[0] in ("ip", "tc", "bridge"):
+            return shlex.join([str(words[0]), "-n", node.name, *map(str, words[1:])])
+        return f"ip netns exec {shlex.quote(node.name)} {command}"
+    return f"nsenter --net={shlex.quote(str(node.path))} {command}"
 
 
 def _existing(text: str) -> Netns | None:

@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Final
 
+from datapath import names
 from datapath.capture.places import Place
 from datapath.errors import EbpfnetError, InvalidInput, Unsupported
 
@@ -138,5 +139,9 @@ class _Tap:
         reason = lines[-1].removeprefix("tcpdump: ") if lines else "it ended"
         if "filter" in reason or "expression" in reason or "syntax error" in reason:
             raise InvalidInput(f"bad filter: {reason}", remedy="see `man pcap-filter`")
-        down = f"ip link set {self._place.ifname} up" if reason.endswith("is not up") else ""
-        raise EbpfnetError(f"capturing at {self._place.label}: {reason}", remedy=down, detail=said)
+        up = names.inside(self._place.node, "ip", "link", "set", self._place.ifname, "up")
+        raise EbpfnetError(
+            f"capturing at {self._place.label}: {reason}",
+            remedy=up if reason.endswith("is not up") else "",
+            detail=said,
+        )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datapath.diagnose.causes import inside
 from datapath.diagnose.world import Port, World
+from datapath.names import inside
 
 _LEARNED = "learned"
 

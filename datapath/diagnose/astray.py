@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.causes import Cause
 from datapath.diagnose.segment import Segment, segment
 from datapath.diagnose.walk import Address, Walk
 from datapath.diagnose.world import Interface, Node, Port, World
+from datapath.names import inside
 
 
 @dataclass(frozen=True, slots=True)

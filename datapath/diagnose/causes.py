@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
-
-from datapath.kernel.net import netns
-from datapath.kernel.net.netns import Netns
 
 _TOOLS: Final = {
     *("ip", "bridge", "tc", "nft", "sysctl", "ethtool", "nsenter", "ebpfnet"),
@@ -45,15 +41,3 @@ def _is_blank(word: str) -> bool:
     """Whether it is to be replaced by whoever types it: ADDRESS/LENGTH."""
     parts = word.split("/")
     return word not in _UPPER and all(part.isupper() and part.isalpha() for part in parts)
-
-
-def inside(node: Netns, *words: object) -> str:
-    """A command as it is typed on the host, for it to act in a node."""
-    command = shlex.join(str(word) for word in words)
-    if node.inode == netns.host_inode():
-        return command
-    if node.path.parent == netns.FOLDER:
-        if words[0] in ("ip", "tc", "bridge"):
-            return shlex.join([str(words[0]), "-n", node.name, *map(str, words[1:])])
-        return f"ip netns exec {shlex.quote(node.name)} {command}"
-    return f"nsenter --net={shlex.quote(str(Path(node.path)))} {command}"

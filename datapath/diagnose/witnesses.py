@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.causes import Cause
 from datapath.diagnose.probes import Drop
 from datapath.diagnose.walk import Walk
 from datapath.diagnose.world import World
+from datapath.names import inside
 from datapath.records import DropReason
 
 # Reasons of skb:kfree_skb that follow from another fault, or from none.

@@ -6,6 +6,7 @@ import random
 import re
 import shlex
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -209,6 +210,24 @@ def test_a_direct_pair_is_refused_with_a_way_to_proceed(name: str) -> None:
         with attached(name, *made.namespaces) as rows:
             assert {row["interface"] for row in rows.values()} == {"made"}
             assert hosts.ping(made.namespaces[0], rows[made.namespaces[1]]["ipv4"], count=3)
+
+
+def test_a_direct_pair_of_a_process_is_deleted_as_is_said(name: str) -> None:
+    with (
+        namespace(f"{name}a") as there,
+        subprocess.Popen(["unshare", "--net", "sleep", "60"]) as process,
+    ):
+        try:
+            own, its = Path("/proc/self/ns/net"), Path(f"/proc/{process.pid}/ns/net")
+            assert hosts.until(lambda: its.readlink() != own.readlink())
+            peer = ("type", "veth", "peer", "name", "eth0", "netns", str(process.pid))
+            hosts.ip("-n", there, "link", "add", "eth0", *peer)
+            remedy = re.search(r"\((.*eth0)\)", refused(str(process.pid), "--network", name))
+            assert remedy
+            hosts.run(*shlex.split(remedy[1]))
+            assert hosts.until(lambda: "eth0" not in hosts.ip("-n", there, "link").stdout)
+        finally:
+            process.kill()
 
 
 def test_subnet_and_addresses_are_as_asked_for(name: str, pair: tuple[str, str]) -> None:

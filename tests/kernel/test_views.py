@@ -72,10 +72,10 @@ def test_what_a_tunnel_or_a_macvlan_has_that_others_have_not(name: str) -> None:
             *("local", "192.168.4.1", "remote", "192.168.4.2"),
         )
         hosts.ip("-n", name, "link", "add", "va", "type", "veth", "peer", "name", "vb")
-        hosts.ip("-n", name, "link", "add", "link", "va", "m", "type", "macvlan", "mode", "vepa")
+        hosts.ip("-n", name, "link", "add", "link", "va", "mv0", "type", "macvlan", "mode", "vepa")
         rows = {row["ifname"]: row for row in show("links", name)}
         assert rows["vx0"]["detail"] == "id 42 dstport 4789 local 192.168.4.1 remote 192.168.4.2"
-        assert (rows["m"]["detail"], rows["m"]["peer"]) == ("mode vepa", "va here")
+        assert (rows["mv0"]["detail"], rows["mv0"]["peer"]) == ("mode vepa", "va here")
         assert rows["va"]["detail"] == ""
     finally:
         hosts.ip("netns", "del", name)
@@ -222,7 +222,7 @@ def test_where_redirect_peer_skips_the_host_end_the_namespace_is_watched(name: s
         (("show", "addr", "../etc"), "../etc does not open a network namespace"),
         (("capture", "{n}a"), "{n}a has no single interface to capture at: none but lo"),
         (("capture", "{n}a:eth9"), "interface eth9 does not exist"),
-        (("capture", "{n}a:lo"), "lo: That device is not up; ip link set lo up"),
+        (("capture", "{n}a:lo"), "lo: That device is not up; ip -n {n}a link set lo up"),
         (("capture", "{n}b:lo", "-f", "foo bar"), "bad filter: "),
         (("capture", "{n}b", "lo", "foo bar"), "bad filter: "),
         (("capture", "{n}b", "lo", "icmp", "-f", "arp"), "two filters: 'icmp' and 'arp'"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Interface
 
-from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.causes import Cause
 from datapath.diagnose.walk import Leg, Walk
 from datapath.diagnose.world import Node, Port, World
+from datapath.names import inside
 
 
 def check(world: World, way: Walk) -> Iterator[Cause]:

@@ -7,10 +7,11 @@ from functools import partial
 
 from datapath import check as checking
 from datapath import modes
-from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.causes import Cause
 from datapath.diagnose.walk import Walk
 from datapath.diagnose.world import World
 from datapath.kernel.net import ethtool
+from datapath.names import inside
 
 
 def check(world: World, way: Walk) -> Iterator[Cause]:

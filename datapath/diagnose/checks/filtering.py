@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from datapath.diagnose import firewall
-from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.causes import Cause
 from datapath.diagnose.firewall import Packet
 from datapath.diagnose.walk import Walk
 from datapath.diagnose.world import Node, World
+from datapath.names import inside
 
 
 def check(world: World, way: Walk) -> Iterator[Cause]:

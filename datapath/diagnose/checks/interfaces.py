@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.causes import Cause
 from datapath.diagnose.walk import Walk
 from datapath.diagnose.world import Port, World
+from datapath.names import inside
 
 # Kinds that ask for neighbours unless somebody tells them not to.
 _ASKING: Final = {"veth", "bridge", "macvlan", "vlan", "vxlan"}

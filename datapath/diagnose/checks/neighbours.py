@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
 
-from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.causes import Cause
 from datapath.diagnose.walk import Walk
 from datapath.diagnose.world import World
+from datapath.names import inside
 
 _NEVER_ANSWERS = 8  # arp_ignore: Documentation/networking/ip-sysctl.rst
 

@@ -8,8 +8,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
-from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.causes import Cause
 from datapath.diagnose.walk import Walk
+from datapath.names import inside
 
 # States in /proc/net: TCP_LISTEN, and what an unconnected UDP socket is in (net/tcp_states.h).
 _OPEN: Final = {"tcp": "0A", "udp": "07"}

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from datapath.diagnose import anew, overlay
-from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.causes import Cause
 from datapath.diagnose.overlay import Crossing
 from datapath.diagnose.walk import Leg, Walk
 from datapath.diagnose.world import World
+from datapath.names import inside
 
 _EVERYBODY = "00:00:00:00:00:00"  # of entries for what a VXLAN device floods
 

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Final
 
 from datapath.diagnose import anew
-from datapath.diagnose.causes import Cause, inside
+from datapath.diagnose.causes import Cause
 from datapath.diagnose.walk import Leg, Walk
 from datapath.diagnose.world import Port, World
 from datapath.kernel.net import bridge as bridges
+from datapath.names import inside
 
 _PVID: Final = 2  # BRIDGE_VLAN_INFO_ of linux/if_bridge.h
 _UNTAGGED: Final = 4
