@@ -89,7 +89,7 @@ need_tools \
   iperf3 iperf3 sockperf sockperf tcpdump tcpdump nft nftables iptables iptables \
   bpftool "bpftool|linux-tools-$kernel|linux-tools-generic"
 if [[ $flavour != user ]]; then
-  need_tools arping arping brctl bridge-utils shellcheck shellcheck \
+  need_tools arp net-tools arping arping brctl bridge-utils shellcheck shellcheck \
     chromium 'chromium|chromium-browser'
   [[ ! $anew ]] || need_tools vagrant 'vagrant|'
 fi
