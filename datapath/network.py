@@ -38,11 +38,29 @@ def require_bpffs() -> None:
         mounted, _, source = line.partition(" - ")
         if f" {os.major(device)}:{os.minor(device)} " in mounted and source.startswith("bpf "):
             return
+    require_own_sysfs()
     raise Unsupported(
         "bpffs",
         f"bpffs is not mounted at {BPFFS}",
         remedy=f"mount -t bpf bpf {BPFFS}",
     )
+
+
+def require_own_sysfs() -> None:
+    """Raises Unsupported under `ip netns exec`, which lays a new /sys over the one with our pins.
+
+    To mount bpffs there would make a second, empty one: networks would look as if they had gone.
+    """
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        mounted, _, source = line.partition(" - ")
+        kind, name, *_ = source.split()
+        # iproute2 gives its mount the namespace's name as source.
+        if mounted.split()[4] == "/sys" and kind == "sysfs" and (netns.FOLDER / name).exists():
+            raise Unsupported(
+                "bpffs",
+                f"`ip netns exec {name}` hides {BPFFS}, and with it every network",
+                remedy="run this outside of it; namespaces are given by their names",
+            )
 
 
 def names() -> list[str]:
@@ -64,8 +82,8 @@ class Network:
     def __init__(self, name: str) -> None:
         """Open by name.
 
-        Raises NotFound where there is none, LayoutMismatch where another version of the kit made
-        its maps, KernelError.
+        Raises NotFound where there is none, Unsupported where none can be seen, LayoutMismatch
+        where another version of the kit made its maps, KernelError.
         """
         self.name = name
         self.path = ROOT / name
@@ -76,6 +94,7 @@ class Network:
             raise KernelError(f"reading {self.path}", errno.EPERM) from error
         known = names()
         if not exists or name not in known:  # "" and "../x" are folders too
+            require_own_sysfs()
             raise NotFound(
                 f"there is no network {name or repr(name)}",
                 remedy=f"networks: {', '.join(known)}" if known else "make one: ebpfnet attach",

@@ -16,7 +16,11 @@ from datapath.records import HookId
 
 
 def read() -> list[dict[str, Any]]:
-    """Every network with its endpoints; one that cannot be read has `error` in place of them."""
+    """Every network with its endpoints; one that cannot be read has `error` in place of them.
+
+    Raises Unsupported where none can be seen.
+    """
+    networks.require_own_sysfs()
     return [of(name) for name in networks.names()]
 
 

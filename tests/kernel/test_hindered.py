@@ -285,6 +285,18 @@ def test_from_inside_a_namespace_nothing_is_touched(network: str, command: str, 
     assert re.search(
         "another network namespace than this one; run this there"
         if enter == "nsenter"
-        else "bpffs is not mounted at",
+        else f"`ip netns exec {network}stays` hides /sys/fs/bpf.*; run this outside of it",
         complaint(done),
     )
+
+
+@pytest.mark.parametrize("argv", [["status"], ["map", "list"], ["endpoint", "list"]], ids=" ".join)
+def test_from_inside_a_namespace_no_network_is_denied(network: str, argv: list[str]) -> None:
+    """Its /sys is not the one with the pins, so whether there is a network cannot be told."""
+    done = hosts.run(
+        *(sys.executable, "-m", "cli", *argv),
+        netns=f"{network}stays",
+        check=False,
+        cwd=hosts.CHECKOUT,
+    )
+    assert "hides /sys/fs/bpf, and with it every network" in complaint(done)
