@@ -12,6 +12,7 @@ from __future__ import annotations
 import select
 import socket
 import sys
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, cast
 
@@ -22,7 +23,7 @@ _MAX_PACKET: Final = 65535
 
 
 def main(device: str, mode: tuntap.Mode, peers: dict[IPv4Network, str]) -> None:
-    """Carry packets until killed. Raises OSError where the device is not there to be opened."""
+    """Carry packets until killed. Raises OSError where the device is not there, or goes."""
     with (
         tuntap.other_end(device, mode) as near,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far,
@@ -33,12 +34,16 @@ def main(device: str, mode: tuntap.Mode, peers: dict[IPv4Network, str]) -> None:
         poll.register(far, select.POLLIN)
         while True:
             for descriptor, _ in poll.poll():
+                # What cannot be passed on is lost, as on a wire: for now an interface may be down.
                 if descriptor == far.fileno():
-                    near.write(far.recv(_MAX_PACKET))
+                    packet = far.recv(_MAX_PACKET)
+                    with suppress(OSError):
+                        near.write(packet)
                     continue
                 packet = near.read(_MAX_PACKET)
                 for peer in _receivers(packet, mode, peers):
-                    far.sendto(packet, (peer, PORT))
+                    with suppress(OSError):
+                        far.sendto(packet, (peer, PORT))
 
 
 def _receivers(packet: bytes, mode: str, peers: dict[IPv4Network, str]) -> list[str]:
