@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface
@@ -305,7 +306,15 @@ class AdoptInterface:
         if host is None or host.index != self.host_ifindex:
             return  # the veth is gone, and a namesake was never ours
         if self.bridge_port:
-            bridge.rejoin(bridge.BridgePort(**self.bridge_port))
+            port = bridge.BridgePort(**self.bridge_port)
+            if links.find(port.bridge):
+                bridge.rejoin(port)
+            else:  # whoever deletes a bridge frees its ports, this one among them
+                print(
+                    f"{port.ifname} stays a port of no bridge: {port.bridge}, which it was in, "
+                    "has gone",
+                    file=sys.stderr,
+                )
         if not self.host_was_up:
             links.set_up(self.host_ifname, False)
 

@@ -357,6 +357,19 @@ def test_attach_takes_them_off_the_bridge_and_detach_puts_them_back(made: Joined
     assert hosts.ping(one, far)
 
 
+def test_a_bridge_that_is_deleted_while_ebpf_does_its_work_is_not_missed() -> None:
+    """Its ports would be free now without attach as well, and so they are after detach."""
+    type_in(BRIDGE)
+    hosts.ebpfnet("attach", "ns1", "ns2")
+    type_in("ifconfig br0 down\nbrctl delbr br0")
+    assert hosts.ping("ns1", "10.1.0.2")
+    said = hosts.ebpfnet("detach").stderr
+    for port in ("br-veth1", "br-veth2"):
+        assert f"{port} stays a port of no bridge: br0, which it was in, has gone\n" in said
+    assert not NETWORK.exists()
+    assert {row["bridge"] for row in shown("links", "host")} == {""}
+
+
 def test_a_capture_has_what_tcpdump_has(tmp_path: Path) -> None:
     type_in(BRIDGE)
     file = tmp_path / "veth1.pcapng"
