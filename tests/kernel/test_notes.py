@@ -130,6 +130,11 @@ def type_in(commands: str) -> str:
     return hosts.run("bash", "-ec", commands).stdout
 
 
+def reaches(netns: str, address: str) -> bool:
+    """Whether it answers; a link that came up only now may take the kernel a second."""
+    return hosts.until(lambda: hosts.ping(netns, address))
+
+
 def ebpfnet(*args: str) -> Result:
     """As hosts.ebpfnet, in this process: many questions are asked here."""
     return CliRunner().invoke(main.cli, args, catch_exceptions=False)
@@ -233,7 +238,7 @@ def test_a_pair_is_what_ip_arp_and_ethtool_say_it_is() -> None:
     peers = {row["ifname"]: row["peer"] for row in shown("links", "host")}
     assert (peers["veth0"], peers["veth1"]) == ("veth1 here", "veth0 here")
     type_in(moved + rest)
-    assert hosts.ping("ns0", "10.1.1.3")
+    assert reaches("ns0", "10.1.1.3")
 
     for netns, ifname, peer in (("ns0", "veth0", "veth1 in ns1"), ("ns1", "veth1", "veth0 in ns0")):
         row = next(row for row in shown("links", netns) if row["ifname"] == ifname)
@@ -258,7 +263,7 @@ def test_a_pair_is_what_ip_arp_and_ethtool_say_it_is() -> None:
     # Whoever is asked learns of the asker, and the other end asks again by itself later.
     type_in("ip netns exec ns1 arp -d 10.1.1.2\nip netns exec ns0 arp -d 10.1.1.3")
     assert neighbours("ns0") == arp("ns0") == set()
-    assert hosts.ping("ns0", "10.1.1.3")
+    assert reaches("ns0", "10.1.1.3")
     type_in("ip netns exec ns0 arp -s 10.1.1.9 02:00:00:00:00:09")
     type_in("ip netns exec ns1 arp -d 10.1.1.2")
     assert ebpfnet("neigh", "flush", "ns0").stdout == "1 forgotten in ns0\n"
@@ -267,7 +272,7 @@ def test_a_pair_is_what_ip_arp_and_ethtool_say_it_is() -> None:
 
 def test_a_bridge_is_what_brctl_and_iptables_say_it_is() -> None:
     type_in(BRIDGE)
-    assert hosts.ping("ns1", "10.1.0.2")
+    assert reaches("ns1", "10.1.0.2")
     rows = {row["ifname"]: row for row in shown("links", "host")}
     ports = {name for name, row in rows.items() if row["bridge"] == "br0"}
     assert ports == set(re.findall(r"br-veth\d", type_in("brctl show"))) == {"br-veth1", "br-veth2"}
@@ -309,22 +314,22 @@ def test_what_is_forgotten_in_a_pair_is_named() -> None:
 
     # 从veth0 ping veth1, the notes say here, and have ns1 ask for itself.
     mend("ns1", "ns1", "lo-down", "lo in ns1", "ip -n ns1 link set lo up")
-    assert hosts.ping("ns1", "10.1.1.3")
+    assert reaches("ns1", "10.1.1.3")
 
 
 def test_what_is_forgotten_at_a_bridge_is_named() -> None:
     begun, _, rest = BRIDGE.partition("ip l s br-veth1 master br0")
     type_in(begun + rest)
     mend("ns1", "ns2", "not-joined", "ns1 and ns2", "ip link set br-veth1 master br0")
-    assert hosts.ping("ns1", "10.1.0.2")
+    assert reaches("ns1", "10.1.0.2")
     type_in("ifconfig br0 down")
     mend("ns1", "ns2", "link-down", "br0 in host", "ip link set br0 up")
-    assert hosts.ping("ns1", "10.1.0.2")
+    assert reaches("ns1", "10.1.0.2")
     type_in("ifconfig br0 down\nbrctl delbr br0")
     (found,) = diagnosed("ns1", "ns2")
     assert (found["cause"], found["remedy"]) == ("not-joined", "ebpfnet attach ns1 ns2")
     hosts.ebpfnet(*found["remedy"].split()[1:])
-    assert hosts.ping("ns1", "10.1.0.2")
+    assert reaches("ns1", "10.1.0.2")
 
 
 @pytest.mark.parametrize("made", BRIDGES.values(), ids=BRIDGES)
@@ -332,7 +337,7 @@ def test_attach_takes_them_off_the_bridge_and_detach_puts_them_back(made: Joined
     type_in(made.commands)
     one, other = made.ifnames
     far, ifname = made.addresses[other], made.ifnames[other]
-    assert hosts.ping(one, far)
+    assert reaches(one, far)
     assert diagnosed(one, other) == []
     assert counted(other, ifname) == {"br-veth2 in host"}
     settle(one, other, here=["br0", "br-veth1", "br-veth2"])
@@ -362,7 +367,7 @@ def test_a_bridge_that_is_deleted_while_ebpf_does_its_work_is_not_missed() -> No
     type_in(BRIDGE)
     hosts.ebpfnet("attach", "ns1", "ns2")
     type_in("ifconfig br0 down\nbrctl delbr br0")
-    assert hosts.ping("ns1", "10.1.0.2")
+    assert reaches("ns1", "10.1.0.2")
     said = hosts.ebpfnet("detach").stderr
     for port in ("br-veth1", "br-veth2"):
         assert f"{port} stays a port of no bridge: br0, which it was in, has gone\n" in said
@@ -372,6 +377,7 @@ def test_a_bridge_that_is_deleted_while_ebpf_does_its_work_is_not_missed() -> No
 
 def test_a_capture_has_what_tcpdump_has(tmp_path: Path) -> None:
     type_in(BRIDGE)
+    assert reaches("ns1", "10.1.0.2")
     file = tmp_path / "veth1.pcapng"
     count = ("-c", "4", "icmp")
     tcpdump = ("timeout", "30", "ip", "netns", "exec", "ns1", "tcpdump", "-i", "veth1", *count)
