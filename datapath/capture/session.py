@@ -1,7 +1,8 @@
 """One capture: a tcpdump for each place, their frames brought into one order.
 
 tcpdump stamps with the kernel's own time, in nanoseconds. Frames reach this process a little late
-and in any order, so each waits until nothing older can come any more.
+and in any order, so each waits until nothing older can come any more. Where they come faster than
+they are taken, what does not fit is left out and counted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Final
 
@@ -26,6 +27,9 @@ from datapath.errors import EbpfnetError, InvalidInput, Unsupported
 _MAGIC: Final = 0xA1B23C4D  # of a pcap file with nanoseconds, in the byte order of its writer
 _FILE_HEADER = struct.Struct("=IHHiIII")
 _FRAME_HEADER = struct.Struct("=IIII")  # seconds, nanoseconds, bytes here, bytes on the wire
+_LINK_TYPE: Final = 0x0FFFFFFF  # of what the file header says; above, the length of an FCS
+_ROOM: Final = 16 << 20  # bytes of frames that wait: some seconds of telling of them
+_FRAME_OVERHEAD: Final = 300  # bytes that a frame takes beside its data
 _LATE: Final = 0.2  # seconds that a frame may take from the kernel to here
 _READY: Final = 10.0  # seconds for tcpdump to begin
 _NS: Final = 1_000_000_000
@@ -43,49 +47,121 @@ class Frame:
     length: int = field(compare=False)
 
 
-@contextmanager
-def capture(places: Sequence[Place], expression: str = "") -> Iterator[Iterator[Frame]]:
-    """Watch places for as long as the block lasts; yields their frames in time order, without end.
+class Arrivals:
+    """Frames on their way from the threads that read them to the one that takes them in order.
 
-    `expression` is one of pcap-filter(7). Raises Unsupported without tcpdump, InvalidInput for a
-    bad expression; the frames raise EbpfnetError where an interface goes away.
+    Holds a limited amount; what comes beyond is `left_out`.
+    """
+
+    def __init__(self, room: int = _ROOM) -> None:
+        """`room` in bytes."""
+        self.left_out = 0
+        self._room = room
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._waiting: list[Frame] = []
+
+    def put(self, frame: Frame) -> None:
+        """Hand a frame over, from any thread."""
+        with self._lock:
+            if self._room < _size(frame):
+                self.left_out += 1
+                return
+            self._room -= _size(frame)
+        self._queue.put(frame)
+
+    def collect(self) -> bool:
+        """Have whatever has come take its place; waits a little for something, and says if any."""
+        try:
+            heapq.heappush(self._waiting, self._queue.get(timeout=_LATE))
+        except queue.Empty:
+            return False
+        with suppress(queue.Empty):
+            while True:
+                heapq.heappush(self._waiting, self._queue.get_nowait())
+        return True
+
+    def take(self, before: int) -> Iterator[Frame]:
+        """The frames collected that are older than `before`, in order of time."""
+        while self._waiting and self._waiting[0].time < before:
+            frame = heapq.heappop(self._waiting)
+            with self._lock:
+                self._room += _size(frame)
+            yield frame
+
+
+def _size(frame: Frame) -> int:
+    return len(frame.data) + _FRAME_OVERHEAD
+
+
+class Capture:
+    """A capture that is under way."""
+
+    def __init__(self, taps: Sequence[_Tap], arrivals: Arrivals) -> None:
+        self._taps, self._arrivals = taps, arrivals
+        self._ended = False
+
+    @property
+    def link_types(self) -> list[int]:
+        """What frames begin with, for each place: a LINKTYPE_ of pcap."""
+        return [tap.link_type for tap in self._taps]
+
+    @property
+    def left_out(self) -> int:
+        """How many frames came too fast to be held."""
+        return self._arrivals.left_out
+
+    def end(self) -> None:
+        """Have `frames` give what has passed up to now and end; may be called by a signal."""
+        self._ended = True
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames in time order. Raises EbpfnetError where an interface goes away."""
+        while not self._ended:
+            now = time.time_ns()
+            if not self._arrivals.collect():
+                for tap in self._taps:
+                    tap.check()
+            yield from self._arrivals.take(before=now - int(_LATE * _NS))
+        end = time.time_ns()
+        while time.time_ns() < end + int(_LATE * _NS):
+            self._arrivals.collect()
+        yield from self._arrivals.take(before=end)
+
+
+@contextmanager
+def capture(places: Sequence[Place], expression: str = "", snapshot: int = 0) -> Iterator[Capture]:
+    """Watch places for as long as the block lasts.
+
+    `expression` is one of pcap-filter(7), `snapshot` how many bytes of a frame are kept, 0 = all.
+    Raises Unsupported without tcpdump, InvalidInput for a bad expression, EbpfnetError.
     """
     if not shutil.which("tcpdump"):
         raise Unsupported("tcpdump", "tcpdump is not installed", remedy="apt-get install tcpdump")
-    arrived: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+    arrivals = Arrivals()
     with ExitStack() as stack:
         taps = [
-            stack.enter_context(_Tap(number, place, expression, arrived))
+            stack.enter_context(_Tap(number, place, expression, snapshot, arrivals))
             for number, place in enumerate(places)
         ]
         for tap in taps:
             tap.wait_ready()
-        yield _in_order(taps, arrived)
-
-
-def _in_order(taps: Sequence[_Tap], arrived: queue.SimpleQueue[Frame]) -> Iterator[Frame]:
-    waiting: list[Frame] = []
-    while True:
-        try:
-            heapq.heappush(waiting, arrived.get(timeout=_LATE))
-        except queue.Empty:
-            for tap in taps:
-                tap.check()
-        ripe = time.time_ns() - int(_LATE * _NS)
-        while waiting and waiting[0].time <= ripe:
-            yield heapq.heappop(waiting)
+        yield Capture(taps, arrivals)
 
 
 class _Tap:
     """A tcpdump in a place's namespace and the thread that reads it. Use as a context manager."""
 
     def __init__(
-        self, number: int, place: Place, expression: str, out: queue.SimpleQueue[Frame]
+        self, number: int, place: Place, expression: str, snapshot: int, out: Arrivals
     ) -> None:
+        self.link_type = 0  # until tcpdump has said it
         self._number, self._place, self._out = number, place, out
+        # A process that changes its user outlives its parent, whatever it was told: tcpdump would
+        # become user tcpdump, and stay until the next frame.
         self._command = [
-            *("setpriv", "--pdeathsig", "KILL"),
-            *("tcpdump", "-i", place.ifname, "--immediate-mode", "-U", "-w", "-"),
+            *("setpriv", "--pdeathsig", "KILL", "tcpdump", "-Z", "root"),
+            *("-i", place.ifname, "--immediate-mode", "-U", "-w", "-", "-s", str(snapshot)),
             *("--time-stamp-precision=nano", "--", *([expression] if expression else [])),
         ]
         self._ready = threading.Event()
@@ -114,8 +190,11 @@ class _Tap:
         if stream is None:
             return
         header = stream.read(_FILE_HEADER.size)
-        if len(header) == _FILE_HEADER.size and _FILE_HEADER.unpack(header)[0] == _MAGIC:
-            self._ready.set()
+        if len(header) == _FILE_HEADER.size:
+            magic, *_, link_type = _FILE_HEADER.unpack(header)
+            if magic == _MAGIC:
+                self.link_type = link_type & _LINK_TYPE
+                self._ready.set()
         while len(header := stream.read(_FRAME_HEADER.size)) == _FRAME_HEADER.size:
             seconds, nanoseconds, here, length = _FRAME_HEADER.unpack(header)
             data = stream.read(here)

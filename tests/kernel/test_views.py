@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from datapath.labs import catalogue, lifecycle
 from tests.support import hosts
 from tests.support.hosts import ByHand
 from tests.support.kit import attached
@@ -195,13 +196,56 @@ def test_frames_of_several_places_come_in_order_and_in_one_file(
     assert times == sorted(times)
 
 
-def test_ctrl_c_ends_a_capture(joined: ByHand) -> None:
-    with capturing(joined.namespaces[0]) as process:
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_a_capture_with_what_passed_just_before(
+    joined: ByHand, number: signal.Signals
+) -> None:
+    with capturing(joined.namespaces[0], "icmp") as process:
+        assert hosts.ping(joined.namespaces[0], joined.addresses[1])
+        process.send_signal(number)
+        lines, said = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert said.splitlines()[-1].endswith(" frames")
-    assert "Traceback" not in said
+    assert ["echo-request" in line for line in lines.splitlines()] == [True, False]
+    assert said == "2 frames\n"
+
+
+def test_a_capture_that_is_killed_leaves_no_tcpdump(joined: ByHand) -> None:
+    with capturing(joined.namespaces[0], "udp port 9") as process:  # which nothing sends to
+        (tcpdump,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+        process.wait()
+
+        def arguments() -> bytes:
+            try:
+                return Path(f"/proc/{tcpdump}/cmdline").read_bytes()
+            except OSError:
+                return b""
+
+        assert hosts.until(lambda: not arguments())  # it is gone, or init's to bury
+
+
+def test_a_capture_is_written_to_stdout_for_others_to_read(joined: ByHand) -> None:
+    with capturing(joined.namespaces[0], "icmp", "-c", "2", "-w", "-") as process:
+        reader = subprocess.Popen(
+            ["tcpdump", "-n", "-r", "-"], stdin=process.stdout, stdout=subprocess.PIPE, text=True
+        )
+        assert hosts.ping(joined.namespaces[0], joined.addresses[1])
+        lines = reader.communicate(timeout=30)[0].splitlines()
+    assert ["echo request" in line for line in lines] == [True, False]
+
+
+def test_packets_of_a_tun_are_no_frames(tmp_path: Path) -> None:
+    file = tmp_path / "tun.pcapng"
+    lifecycle.up(catalogue.declared("tuntap"))
+    try:
+        with capturing("tuntap-h1", "tun0", "icmp", "-c", "2", "-w", str(file)) as process:
+            assert hosts.until(lambda: hosts.ping("tuntap-h1", "10.8.8.2"))
+            lines = process.communicate(timeout=30)[0].splitlines()
+    finally:
+        lifecycle.down("tuntap")
+    assert "  IP / ICMP 10.8.8.1 > 10.8.8.2 echo-request" in lines[0]
+    told = hosts.run("tcpdump", "-n", "-r", str(file)).stdout
+    assert "IP 10.8.8.1 > 10.8.8.2: ICMP echo request" in told
 
 
 def test_where_redirect_peer_skips_the_host_end_the_namespace_is_watched(name: str) -> None:
@@ -228,6 +272,7 @@ def test_where_redirect_peer_skips_the_host_end_the_namespace_is_watched(name: s
         (("capture", "{n}b", "lo", "icmp", "-f", "arp"), "two filters: 'icmp' and 'arp'"),
         (("capture", "{n}x", "icmp"), "there is no namespace {n}x; see `ip netns`"),
         (("capture", "{n}b:lo", "-w", "/proc/x"), "cannot write /proc/x"),
+        (("capture", "{n}b:lo", "-w", "/dev/full"), "writing /dev/full: no space left"),
         (("neigh", "flush", "{n}a", "eth9"), "interface eth9 does not exist"),
         (("link", "set", "{n}a", "eth9", "--promisc", "on"), "interface eth9 does not exist"),
     ],
