@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datapath.labs.checks import Cell, Outcome
     from datapath.labs.model import Lab, Target
 
-_WIDEST_MATRIX: Final = 12  # columns; what is larger is told in words
+_WIDEST_MATRIX: Final = 12  # sources; what is larger is told in words
 
 
 def _complete_node(
@@ -271,13 +271,13 @@ def check(name: str, form: str) -> None:
     if form != "table":
         output.document(form, [_cell_document(cell) for cell in outcome.cells])
     else:
-        _print_matrix(outcome)
+        _print_matrix(outcome, checked.targets)
     if outcome.differing:
         first = outcome.differing[0]
         does = "does not reach" if first.expected else "reaches"
         raise Conflict(
             f"lab {checked.name} is not as declared in {len(outcome.differing)} of "
-            f"{len(outcome.cells)} tries: {first.source} {does} {_column(first.target)}",
+            f"{len(outcome.cells)} tries: {first.source} {does} {_row(first.target)}",
             remedy="see what has changed, or bring it up anew",
         )
 
@@ -294,27 +294,32 @@ def _cell_document(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _column(target: Target) -> str:
+def _row(target: Target) -> str:
     return f"{target.node} {target}".strip()
 
 
-def _print_matrix(outcome: Outcome) -> None:
-    """Sources down, targets across; what is not as declared has a mark."""
-    columns = list(dict.fromkeys(_column(cell.target) for cell in outcome.cells))
-    if len(columns) > _WIDEST_MATRIX:
+def _print_matrix(outcome: Outcome, targets: Sequence[Target]) -> None:
+    """Targets down, in this order, sources across; what is not as declared has a mark."""
+    sources = list(dict.fromkeys(cell.source for cell in outcome.cells))
+    if len(sources) > _WIDEST_MATRIX:
         for cell in outcome.differing:
-            click.echo(f"{cell.source} -> {_column(cell.target)}: {_entry(cell)}")
+            click.echo(f"{cell.source} -> {_row(cell.target)}: {_entry(cell)}")
         reached = sum(cell.round_trip is not None for cell in outcome.cells)
         click.echo(
             f"{reached} of {len(outcome.cells)} tries got an answer, "
             f"{len(outcome.cells) - len(outcome.differing)} as declared"
         )
     else:
-        rows: dict[str, dict[str, str]] = {}
+        rows = {target: {"": _row(target)} for target in targets}
         for cell in outcome.cells:
-            row = rows.setdefault(cell.source, {"source": cell.source})
-            row[_column(cell.target)] = _entry(cell)
-        output.rows("table", list(rows.values()), {"source": "from", **{c: c for c in columns}})
+            rows[cell.target][cell.source] = _entry(cell)
+        headings = {"": "to", **{source: f"from {source}" for source in sources}}
+        output.rows(
+            "table",
+            [row for row in rows.values() if len(row) > 1],
+            headings,
+            empty="there is nobody to be reached",
+        )
     if len(outcome.cells) < outcome.possible:
         click.echo(f"tried {len(outcome.cells)} of {outcome.possible} pairs", err=True)
 

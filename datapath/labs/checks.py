@@ -53,11 +53,13 @@ def check(lab: Lab) -> Outcome:
     """
     processes = any(node.processes for node in lab.nodes.values())
     expected = _PATIENCE_WITH_PROCESSES if processes else _PATIENCE
+    # What has the address itself as well answers itself.
+    own = {name: {each.ip for each in lab.nodes[name].addresses()} for name in lab.reach}
     possible = [
         Question(source, target, expected if target in reached else _UNEXPECTED_PATIENCE)
         for source, reached in lab.reach.items()
         for target in lab.targets
-        if target.node != source
+        if target.node != source and target.address not in own[source]
     ]
     questions = possible[:: len(possible) // _MOST + 1]
     sources = {name: namespace(lab, name) for name in lab.reach}
