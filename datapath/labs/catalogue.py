@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -32,9 +33,14 @@ def presets() -> list[Lab]:
 
 
 def running() -> list[Lab]:
-    """Every lab that is up, by name."""
-    files = sorted(journal.FOLDER.glob(f"{JOURNAL_PREFIX}*.yaml"), key=lambda file: file.stem)
-    return [_read(file, file.stem.removeprefix(JOURNAL_PREFIX)) for file in files]
+    """Every lab that is up, by name; but what another version of the kit has built and this one
+    cannot read, or has gone meanwhile.
+    """
+    found = []
+    for file in sorted(journal.FOLDER.glob(f"{JOURNAL_PREFIX}*.yaml"), key=lambda file: file.stem):
+        with suppress(InvalidInput, NotFound):
+            found.append(_read(file, file.stem.removeprefix(JOURNAL_PREFIX)))
+    return found
 
 
 def journalled() -> list[str]:

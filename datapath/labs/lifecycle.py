@@ -47,7 +47,8 @@ def down(name: str) -> None:
     if journal_name(name) not in journals.networks():
         raise NotFound(f"lab {name} is not up", remedy="see `ebpfnet lab list`")
     with Journal(journal_name(name)) as journal:
-        # Killed before it had a record, it has no network yet; or that was detached by hand.
+        # Killed before it had a record, it has no network yet; or that was detached by hand. What
+        # is left of one whose record cannot be read, gc removes.
         with suppress(NotFound):
             switching.back(catalogue.standing(name))
         journal.undo(journal.entries())
