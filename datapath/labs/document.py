@@ -7,6 +7,7 @@ schema says what they are to be.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NoReturn, TypeVar
@@ -17,6 +18,7 @@ from datapath.errors import InvalidInput
 
 _MAX_SIZE: Final = 8 << 20  # characters; a lab of a thousand nodes has a hundredth
 _MAX_DEPTH: Final = 12
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TRUE: Final = {"true", "yes", "on"}
 _FALSE: Final = {"false", "no", "off"}
 
@@ -94,11 +96,13 @@ class Item:
         return [self] if isinstance(self.node, yaml.ScalarNode) and not self.empty else self.items()
 
     def text(self) -> str:
-        """A scalar as written, never empty."""
+        """A scalar as written, never empty; it may have lines and tabs."""
         if not isinstance(self.node, yaml.ScalarNode):
             self.refuse(f"{self.kind} where a single value belongs")
         if not self.node.value.strip():
             self.refuse("nothing is written here", remedy="give it a value, or leave it out")
+        if control := _CONTROL.search(self.node.value):
+            self.refuse(f"{control[0]!r} is a control character", remedy="leave it out")
         return str(self.node.value)
 
     def boolean(self) -> bool:

@@ -25,6 +25,7 @@ _NODE_FIELDS = (
     *("interfaces", "routes", "neighbours", "fdb", "sysctls"),
     *("nft", "iptables", "commands", "processes", "nameservers"),
 )
+_NO_PORTS = ("bridge", "tun", "ipip")  # no bridge below another, and nothing without frames
 _VETH_KIND = Kind()  # which links make, not `type`
 _INTERFACE_FIELDS = ("type", "addresses", "mac", "mtu", "up", "promisc", "vlans")
 _LINK_FIELDS = ("ends", "mtu", "rate", "delay", "jitter", "loss")
@@ -156,11 +157,13 @@ def _set_masters(interfaces: dict[str, Interface], items: dict[str, Item]) -> No
         ports = item.entries().get("ports")
         for port in ports.one_or_more() if ports else []:
             name = port.text()
-            if name not in interfaces or interfaces[name].kind == "bridge":
+            if name not in interfaces:
                 port.refuse(
                     f"this node has no interface {name} to be a port",
                     remedy="declare it, or end a link there",
                 )
+            if (kind := interfaces[name].kind) in _NO_PORTS:
+                port.refuse(f"{name} is a {kind}, which cannot be a port")
             if interfaces[name].master:
                 port.refuse(f"{name} is a port of {interfaces[name].master} already")
             interfaces[name] = replace(interfaces[name], master=ifname)

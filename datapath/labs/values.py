@@ -21,6 +21,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _SYSCTL = re.compile(r"net(\.[A-Za-z0-9_/-]+)+")
 _RATE = re.compile(r"(\d{1,6})([kmg])bit")
 _RATE_UNITS: Final = {"k": 10**3, "m": 10**6, "g": 10**9}
+_MAX_RATE: Final = 10**12  # beyond, a bucket does not fit into tbf's 32 bits
 
 
 def ends(item: Item) -> tuple[End, End]:
@@ -61,7 +62,10 @@ def rate(item: Item) -> int:
         matched = _RATE.fullmatch(text)
         if not matched or not int(matched[1]):
             raise ValueError("a number and kbit, mbit or gbit")
-        return int(matched[1]) * _RATE_UNITS[matched[2]]
+        bits = int(matched[1]) * _RATE_UNITS[matched[2]]
+        if bits > _MAX_RATE:
+            raise ValueError("at most 1000gbit")
+        return bits
 
     return item.parsed(parse, "a rate", "10mbit")
 
@@ -166,6 +170,8 @@ def sysctls(item: Item) -> dict[str, str]:
                 remedy="write net.ipv4.ip_forward: 1",
             )
         found[name] = value.text()
+        if "\n" in found[name]:
+            value.refuse("a sysctl has a single line", remedy="write net.ipv4.ip_forward: 1")
     return found
 
 
@@ -175,7 +181,7 @@ def arguments(item: Item) -> tuple[str, ...]:
         words = [each.text() for each in item.items()]
     else:
         words = item.parsed(shlex.split, "a command", "ping 10.1.1.1")
-    if not words or any("\0" in word for word in words):
+    if not words or not words[0]:
         item.refuse("there is no command")
     return tuple(words)
 

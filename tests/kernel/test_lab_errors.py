@@ -1,9 +1,13 @@
 """Labs that cannot be built or read: what is said of them, and that no other suffers."""
 
-from datapath.labs import catalogue, lifecycle
+import pytest
+
+from datapath.errors import KernelError
+from datapath.labs import catalogue, consistency, lifecycle
 from datapath.labs.loader import load
 from tests.support import hosts
 from tests.support.crash import Judge
+from tests.unit import test_lab_consistency as unit
 
 PAIR = """\
 title: A pair
@@ -24,3 +28,15 @@ def test_a_lab_of_another_version_is_taken_down_and_hinders_no_other(name: str) 
     assert "lab veth-pair is down" in hosts.ebpfnet("lab", "down").stderr
     assert f"lab {name} is down" in hosts.ebpfnet("lab", "down", "--all").stderr
     assert judge.differences() == []
+
+
+def test_the_kernel_takes_the_routes_that_a_lab_may_have_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consistency, "_check_routes", lambda *_: None)
+    for routes in unit.GOOD_ROUTES:
+        lifecycle.up(unit.lab(routes))
+        lifecycle.down("mine")
+    for routes, _ in unit.BAD_ROUTES:
+        with pytest.raises(KernelError, match="adding a route to "):
+            lifecycle.up(unit.lab(routes))

@@ -223,7 +223,11 @@ def test_check_finds_what_is_not_to_be_reached(name: str) -> None:
         ("  a: {", "  a: {processes: 'false', ", "ended at once, with code 1"),
         ("  a: {", "  a: {nft: tabel, ", "syntax error"),
         ("  a: {", "  a: {sysctls: {net.ipv4.nothing: 1}, ", "net/ipv4/nothing"),
-        ("  a: {", "  a: {routes: 10.1.0.0/16 via 10.9.9.9, ", "adding a route to 10.1.0.0/16"),
+        (
+            "  host: {",
+            "  host: {routes: 10.1.0.0/16 via 10.9.9.9, ",
+            "adding a route to 10.1.0.0/16",
+        ),
     ],
 )
 def test_what_fails_midway_is_undone_whole(name: str, old: str, new: str, says: str) -> None:
