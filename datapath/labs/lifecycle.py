@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from datapath import journal as journals
-from datapath.errors import Conflict, NotFound
+from datapath.errors import Conflict, EbpfnetError, NotFound
 from datapath.journal import NETWORK_OWNER, Journal
 from datapath.labs import catalogue, needs, planning, switching
 from datapath.labs.catalogue import journal_name, record
@@ -34,10 +34,16 @@ def up(lab: Lab, progress: Progress = lambda done, total: None) -> None:
             *planning.steps(lab, f"ebpfnet:{secrets.token_hex(8)}"),
             KeepRecord(str(record(lab.name)), lab.text),
         ]
+        nodes = {planning.path(lab, name): name for name in lab.nodes}
         with journal.transaction():
             for done, step in enumerate(steps):
                 progress(done, len(steps))
-                journal.do(NETWORK_OWNER, step)
+                try:
+                    journal.do(NETWORK_OWNER, step)
+                except EbpfnetError as error:
+                    if node := nodes.get(str(getattr(step, "netns", None))):
+                        error.message = f"node {node}: {error.message}"
+                    raise
             switching.join(lab)
         progress(len(steps), len(steps))
 

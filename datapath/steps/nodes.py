@@ -181,7 +181,8 @@ class StartProcess:
             code = process.wait(0.02)
             raise EbpfnetError(
                 f"{command(*self.argv)} ended at once, with code {code}",
-                remedy=f"run it by hand: {inside(self.netns, *argv)}",
+                remedy="bring the lab up without it, and run it by hand: "
+                + inside(self.netns, *argv),
             )
         process.returncode = 0  # it is to outlive this one, and not to be waited for
 

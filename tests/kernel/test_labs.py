@@ -219,10 +219,18 @@ def test_check_finds_what_is_not_to_be_reached(name: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("  a: {", "  a: {commands: 'false', ", "false: exit code 1"),
-        ("  a: {", "  a: {processes: 'false', ", "ended at once, with code 1"),
+        ("  a: {", "  a: {commands: 'false', ", "node a: false: exit code 1"),
+        (
+            "  a: {",
+            "  a: {processes: 'false', ",
+            "node a: false ended at once, with code 1; bring the lab up without it",
+        ),
         ("  a: {", "  a: {nft: tabel, ", "syntax error"),
-        ("  a: {", "  a: {sysctls: {net.ipv4.nothing: 1}, ", "net/ipv4/nothing"),
+        (
+            "  a: {",
+            "  a: {sysctls: {net.ipv4.nothing: 1}, ",
+            "node a: setting sysctl net/ipv4/nothing",
+        ),
         (
             "  host: {",
             "  host: {routes: 10.1.0.0/16 via 10.9.9.9, ",

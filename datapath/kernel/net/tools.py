@@ -5,6 +5,7 @@ A tool runs in the namespace of the calling thread, which children inherit.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -34,12 +35,12 @@ def run(argv: Sequence[str], *, stdin: str = "") -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise EbpfnetError(
-            f"{' '.join(argv)} did not end within {_PATIENCE} s", remedy="run it by hand"
+            f"{shlex.join(argv)} did not end within {_PATIENCE} s", remedy="run it by hand"
         ) from error
     if done.returncode:
         said = done.stderr.strip() or done.stdout.strip()
         first = said.splitlines()[0] if said else f"exit code {done.returncode}"
-        raise EbpfnetError(f"{' '.join(argv)}: {first}", detail=said)
+        raise EbpfnetError(f"{shlex.join(argv)}: {first}", detail=said)
     return done.stdout
 
 
