@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,9 +25,13 @@ def _complete_node(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     from datapath.labs.catalogue import running
+    from datapath.labs.planning import netns_name
 
-    nodes = dict.fromkeys(node for lab in running() for node in lab.nodes)
-    return [CompletionItem(node) for node in nodes if node.startswith(incomplete)]
+    labs = running()
+    nodes = Counter(node for lab in labs for node in lab.nodes)
+    alone = [node for node, times in nodes.items() if times == 1]
+    full = [netns_name(lab.name, node) for lab in labs for node in lab.nodes if node != "host"]
+    return [CompletionItem(name) for name in (*alone, *full) if name.startswith(incomplete)]
 
 
 _standing = click.argument(
@@ -127,7 +132,7 @@ Examples:
 """
 )
 @click.argument(
-    "source", metavar="[LAB|FILE.yaml]", default="", shell_complete=options.complete_preset
+    "source", metavar="[LAB|FILE.yaml]", default="", shell_complete=options.complete_lab
 )
 @click.option("--commands", "as_commands", is_flag=True, help="What a person would type for it.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="Its declaration, to copy and change.")
@@ -224,7 +229,7 @@ Examples:
 """
 )
 @click.argument(
-    "source", metavar="[LAB|FILE.yaml]", default="", shell_complete=options.complete_preset
+    "source", metavar="[LAB|FILE.yaml]", default="", shell_complete=options.complete_lab
 )
 @click.option(
     "--svg",
@@ -384,6 +389,8 @@ def down(name: str, everything: bool) -> None:
     if everything and name:
         raise click.UsageError("--all takes no LAB")
     names = catalogue.journalled() if everything else [name or catalogue.standing("").name]
+    if not names:
+        click.echo("no lab is up", err=True)
     for each in names:
         lifecycle.down(each)
         click.echo(f"lab {each} is down", err=True)

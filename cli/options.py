@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from datapath.privileges import require as require_privileges
 
 __all__ = [
+    "complete_lab",
     "complete_netns",
     "complete_preset",
     "complete_standing",
@@ -53,11 +54,25 @@ def complete_netns(
 def complete_preset(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Labs of the package; for files, what the shell knows."""
+    """Labs of the package; where none is meant, files by the shell itself."""
     from datapath.labs.catalogue import PRESETS
 
-    names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return _or_file(sorted(path.stem for path in PRESETS.glob("*.yaml")), incomplete)
+
+
+def complete_lab(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Labs that are up, and as `complete_preset`."""
+    from datapath.labs.catalogue import PRESETS, running
+
+    up = [lab.name for lab in running()]
+    return _or_file(sorted({*up, *(path.stem for path in PRESETS.glob("*.yaml"))}), incomplete)
+
+
+def _or_file(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
 
 
 def complete_standing(

@@ -12,6 +12,8 @@ import pytest
 
 from cli import main, options
 from datapath.errors import EbpfnetError, InvalidInput, NotFound
+from datapath.labs import catalogue
+from datapath.labs.loader import load
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -128,6 +130,11 @@ def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.startswith(f"Usage: ebpfnet {' '.join(path)}")
     assert f"ebpfnet {' '.join(path)}" in shown.stdout.partition("\n  Example")[2]
+
+
+@pytest.mark.parametrize("group", ["endpoint", "map", "lab", "neigh", "link"])
+def test_every_group_has_help_with_an_example(group: str) -> None:
+    assert f"  ebpfnet {group} " in run(group, "-h").stdout.partition("\n  Examples:\n")[2]
 
 
 @pytest.mark.parametrize("group", [(), ("endpoint",), ("map",)], ids=" ".join)
@@ -324,3 +331,43 @@ def test_completes_namespaces_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path:
     context = click.Context(main.cli)
     found = options.complete_netns(context, click.Argument(["namespaces"]), "w")
     assert [item.value for item in found] == ["web", "worker"]
+
+
+@pytest.mark.parametrize(
+    ("line", "answers"),
+    [
+        ("lab up na", ["plain,nat", "plain,nat-iptables"]),
+        ("lab up min", ["file,min"]),
+        ("lab up ./l", ["file,./l"]),
+        ("lab show mi", ["plain,mine"]),
+        ("lab draw ve", ["plain,veth-pair"]),
+        ("lab draw x/", ["file,x/"]),
+        ("lab exec ns", ["plain,ns0", "plain,ns1"]),
+        ("lab exec h", ["plain,h2"]),
+        ("lab exec mine-", ["plain,mine-h1", "plain,mine-h2"]),
+        ("lab check m", ["plain,mine"]),
+        ("lab down ", ["plain,mine", "plain,yours", "plain,veth-pair"]),
+    ],
+)
+def test_completes_labs_and_nodes(
+    line: str,
+    answers: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    two = "title: t\nnodes: {h1: {}, NODE: {}}"
+    monkeypatch.setattr(
+        catalogue,
+        "running",
+        lambda: [
+            load(two.replace("NODE", "h2"), "mine.yaml", "mine"),
+            load(two.replace("NODE", "other"), "yours.yaml", "yours"),
+            catalogue.declared("veth-pair"),
+        ],
+    )
+    words = f"ebpfnet {line}"
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    monkeypatch.setenv("_EBPFNET_COMPLETE", "bash_complete")
+    ended(monkeypatch)
+    assert sorted(capsys.readouterr().out.split()) == sorted(answers)

@@ -401,3 +401,12 @@ def test_picture_has_a_box_for_each_node_and_a_line_for_each_link(preset: Lab) -
                 *(x + width <= other_x or other_x + other_width <= x,),
                 *(y + height <= other_y or other_y + other_height <= y,),
             ) != (False, False)
+
+
+def test_the_machine_itself_may_be_in_several_labs(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "title: t\nnodes: {host: {}, a: {}}"
+    labs = [load(text, FILE, name) for name in ("mine", "yours")]
+    monkeypatch.setattr(catalogue, "running", lambda: labs)
+    assert catalogue.namespace_of("host") == planning.namespace(labs[0], "host")
+    with pytest.raises(InvalidInput, match="several labs have a node a; say mine-a or yours-a"):
+        catalogue.namespace_of("a")
