@@ -46,7 +46,13 @@ def _complete_endpoint(
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  ebpfnet endpoint list
+  ebpfnet endpoint get ns0
+"""
+)
 def endpoint() -> None:
     """Endpoint tables, read from the pinned maps.
 

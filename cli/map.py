@@ -53,7 +53,14 @@ _zeros = click.option(
 )
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  ebpfnet map list
+  ebpfnet map dump drops
+  ebpfnet map lookup endpoints_v4 10.1.1.3
+"""
+)
 def map() -> None:
     """The BPF maps of a network, read as the kernel holds them at this moment.
 

@@ -138,7 +138,12 @@ def show(view: str, node: str, form: str) -> None:
     output.rows(form, rows, _VIEWS[view][1], empty=f"no {view} in {node}")
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  ebpfnet neigh flush ns0
+"""
+)
 def neigh() -> None:
     """Neighbour tables; `ebpfnet show neigh` lists them."""
 
@@ -164,11 +169,17 @@ def flush(node: str, ifname: str, address: str) -> None:
     from datapath.kernel.net import netns, state
 
     where = names.node(node)
-    forgotten = netns.run_inside(where.path, lambda: state.flush_neighbours(ifname, address))
+    wanted = str(names.ip(address)) if address else ""
+    forgotten = netns.run_inside(where.path, lambda: state.flush_neighbours(ifname, wanted))
     click.echo(f"{forgotten} forgotten in {where.name}")
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  ebpfnet link set ns0 veth0 --promisc on
+"""
+)
 def link() -> None:
     """Interfaces; `ebpfnet show links` lists them."""
 

@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
@@ -192,6 +192,14 @@ def address_of(text: str) -> tuple[str, IPv4Address]:
         raise InvalidInput(
             f"{address!r} is not an IPv4 address", remedy=f"write {label}=10.1.1.5"
         ) from error
+
+
+def ip(text: str) -> IPv4Address | IPv6Address:
+    """An address by itself: "10.1.1.3" or "fd00::3"."""
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is not an address", remedy="write it as 10.1.1.3") from error
 
 
 def check_host_address(address: IPv4Address, network: IPv4Network) -> None:

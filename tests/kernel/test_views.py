@@ -273,6 +273,7 @@ def test_where_redirect_peer_skips_the_host_end_the_namespace_is_watched(name: s
         (("capture", "{n}x", "icmp"), "there is no namespace {n}x; see `ip netns`"),
         (("capture", "{n}b:lo", "-w", "/proc/x"), "cannot write /proc/x"),
         (("capture", "{n}b:lo", "-w", "/dev/full"), "writing /dev/full: no space left"),
+        (("neigh", "flush", "{n}a", "--address", "10.1"), "'10.1' is not an address"),
         (("neigh", "flush", "{n}a", "eth9"), "interface eth9 does not exist"),
         (("link", "set", "{n}a", "eth9", "--promisc", "on"), "interface eth9 does not exist"),
     ],
