@@ -103,7 +103,8 @@ def attach(
     program, by the bridge in which host ends then stay, or by the host's routes.
 
     With --lab, what forwards between nodes of a lab that is up is replaced: all that hang from one
-    bridge or router are joined, with `--otherwise kernel` for the rest.
+    bridge or router are joined, with `--otherwise kernel` for the rest. A lab that is declared to
+    be joined by eBPF is so again.
 
     Running it again is harmless and adds what is missing.
     """
@@ -231,7 +232,7 @@ def _given_back(lab: str) -> list[tuple[str, Endpoint]]:
     standing = catalogue.standing(lab)
     if not (detached := switching.back(standing)):
         raise NotFound(
-            f"lab {standing.name} is not switched to eBPF",
+            f"lab {standing.name} is not joined by eBPF",
             remedy=f"ebpfnet attach --lab {standing.name}",
         )
     return detached

@@ -187,9 +187,9 @@ def _document(shown: Lab) -> dict[str, Any]:
 def _joined(shown: Lab) -> list[dict[str, Any]]:
     """Networks that join nodes of a lab, where it is up; with `error` for one that is half made."""
     from datapath import status
-    from datapath.labs import catalogue, switching
+    from datapath.labs import switching
 
-    if shown.name not in {each.name for each in catalogue.running()}:
+    if not _is_up(shown):
         return []
     told = ("network", "mode", "hook", "otherwise", "error")
     return [
@@ -202,6 +202,12 @@ def _joined(shown: Lab) -> list[dict[str, Any]]:
     ]
 
 
+def _is_up(shown: Lab) -> bool:
+    from datapath.labs import catalogue
+
+    return shown.name in {each.name for each in catalogue.running()}
+
+
 def _tell(shown: Lab) -> None:
     from datapath.labs.drawing import draw
 
@@ -209,7 +215,11 @@ def _tell(shown: Lab) -> None:
     if shown.teaches:
         click.echo(f"{shown.teaches}\n")
     click.echo(draw(shown))
-    for network in _joined(shown):
+    networks = _joined(shown)
+    if shown.ebpf and _is_up(shown) and not networks:
+        click.echo("\nDeclared to be joined by eBPF, which it is not now:")
+        click.echo(f"  ebpfnet attach --lab {shown.name}")
+    for network in networks:
         way = network.get("error") or f"mode {network['mode']} at {network['hook']}"
         click.echo(f"\nJoined by eBPF at {network['node']}: {', '.join(network['members'])}")
         click.echo(f"  network {network['network']}, {way}")

@@ -44,7 +44,8 @@ def up(lab: Lab, progress: Progress = lambda done, total: None) -> None:
                     if node := nodes.get(str(getattr(step, "netns", None))):
                         error.message = f"node {node}: {error.message}"
                     raise
-            switching.join(lab)
+            if lab.ebpf:
+                switching.switch(lab)
         progress(len(steps), len(steps))
 
 

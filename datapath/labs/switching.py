@@ -31,20 +31,18 @@ def switch(
     hook: HookId | None = None,
     progress: Progress = lambda done, total: None,
 ) -> list[Plan]:
-    """Replace the forwarding of a lab that is up by eBPF: all of it, or nothing where that fails.
+    """Join a lab that is up by eBPF, as it declares or in place of what forwards there.
 
-    Raises InvalidInput where there is nothing to be replaced, Conflict where eBPF joins it already
-    or is declared to; EbpfnetError.
+    All of it, or nothing where that fails. Raises InvalidInput where there is nothing to be
+    replaced, Conflict where eBPF joins it already; EbpfnetError.
     """
     if joined(lab):
         raise Conflict(
-            f"lab {lab.name} is switched to eBPF already", remedy=f"ebpfnet detach --lab {lab.name}"
+            f"lab {lab.name} is joined by eBPF already", remedy=f"ebpfnet detach --lab {lab.name}"
         )
     if lab.ebpf:
-        raise Conflict(
-            f"lab {lab.name} has nothing in place of eBPF: it is declared to be joined so",
-            remedy=f"ebpfnet lab down {lab.name}, and up again",
-        )
+        mode = mode or lab.ebpf.mode
+        return _join(lab, declared(lab), mode, hook, lab.ebpf.otherwise, progress)
     found = switchable(lab)
     if not found:
         raise InvalidInput(
@@ -53,12 +51,6 @@ def switch(
             remedy="see `ebpfnet lab draw`, and `ebpfnet attach --lab bridge` for one that has",
         )
     return _join(lab, found, mode, hook, Otherwise.KERNEL, progress)
-
-
-def join(lab: Lab) -> None:
-    """Join what a lab declares to be joined by eBPF, all or nothing. Raises EbpfnetError."""
-    if lab.ebpf:
-        _join(lab, declared(lab), lab.ebpf.mode, None, lab.ebpf.otherwise, lambda done, total: None)
 
 
 def back(lab: Lab) -> list[tuple[str, Endpoint]]:

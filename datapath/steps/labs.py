@@ -22,17 +22,15 @@ class JoinLab:
     hook: str  # "" = the best that there is
 
     def commands(self) -> list[str]:
+        mode = ["--mode", self.mode] if self.mode else []
         hook = ["--hook", self.hook] if self.hook else []
-        return [command("ebpfnet", "attach", "--lab", self.name, "--mode", self.mode, *hook)]
+        return [command("ebpfnet", "attach", "--lab", self.name, *mode, *hook)]
 
     def apply(self) -> None:
         from datapath.labs import switching
 
-        if self.mode:
-            hook = HookId[self.hook.upper()] if self.hook else None
-            switching.switch(self._lab(), self.mode, hook)
-        else:
-            switching.join(self._lab())
+        hook = HookId[self.hook.upper()] if self.hook else None
+        switching.switch(self._lab(), self.mode or None, hook)
 
     def revert(self) -> None:
         from datapath.labs import switching

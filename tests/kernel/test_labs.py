@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from datapath import status
 from datapath.errors import Conflict, EbpfnetError, Unsupported
 from datapath.labs import catalogue, checks, groups, lifecycle, needs, planning, switching
 from datapath.labs.loader import load
@@ -318,7 +319,7 @@ def test_every_lab_with_a_bridge_or_router_can_be_switched_and_back() -> None:
         for lab in possible:
             assert switching.joined(lab) == []
             switching.switch(lab)
-            with pytest.raises(Conflict, match=f"lab {lab.name} is switched to eBPF already"):
+            with pytest.raises(Conflict, match=f"lab {lab.name} is joined by eBPF already"):
                 switching.switch(lab)
         with ThreadPoolExecutor(len(possible)) as pool:
             assert [line for lines in pool.map(wrong, possible) for line in lines] == []
@@ -343,7 +344,7 @@ def test_lab_is_switched_by_name_and_without_a_bridge_it_is_not() -> None:
         rows = json.loads(hosts.ebpfnet("attach", "--lab", "docker", "-o", "json").stdout)
         assert {row["netns"] for row in rows} == {"docker-web", "docker-db"}
         again = hosts.ebpfnet("attach", "--lab", "docker", check=False)
-        assert "lab docker is switched to eBPF already; ebpfnet detach --lab" in again.stderr
+        assert "lab docker is joined by eBPF already; ebpfnet detach --lab" in again.stderr
         listed = json.loads(hosts.ebpfnet("lab", "list", "-o", "json").stdout)
         assert [row["name"] for row in listed if row["switched"]] == ["docker"]
         told = hosts.ebpfnet("lab", "show", "docker").stdout
@@ -360,22 +361,33 @@ def test_lab_is_switched_by_name_and_without_a_bridge_it_is_not() -> None:
         shown = json.loads(hosts.ebpfnet("lab", "show", "docker", "-o", "json").stdout)
         assert shown["joined"] == []
         back = hosts.ebpfnet("detach", "--lab", "docker", check=False)
-        assert "lab docker is not switched to eBPF" in back.stderr
+        assert "lab docker is not joined by eBPF" in back.stderr
     with standing(catalogue.declared("veth-pair")):
         done = hosts.ebpfnet("attach", "--lab", "veth-pair", check=False)
         assert "lab veth-pair has nothing that eBPF could take over" in done.stderr
         assert done.returncode == 2
 
 
-def test_what_is_declared_to_be_joined_is_not_switched() -> None:
+def test_what_is_declared_to_be_joined_is_given_back_and_joined_again() -> None:
+    def networks() -> list[tuple[str, ...]]:
+        told = ("network", "mode", "hook", "otherwise", "subnet")
+        return [tuple(each[key] for key in told) for each in status.read()]
+
     lab = catalogue.declared("cilium")
     with standing(lab):
         assert [group.node for group in switching.joined(lab)] == ["m1", "m2"]
-        with pytest.raises(Conflict, match="lab cilium is switched to eBPF already"):
+        with pytest.raises(Conflict, match="lab cilium is joined by eBPF already"):
             switching.switch(lab)
+        declared = networks()
+        hosts.ebpfnet("detach", "--lab", "cilium")
+        told = hosts.ebpfnet("lab", "show", "cilium").stdout
+        assert "joined by eBPF, which it is not now:\n  ebpfnet attach --lab cilium\n" in told
+        rows = json.loads(hosts.ebpfnet("attach", "--lab", "cilium", "-o", "json").stdout)
+        assert {row["netns"] for row in rows} == {f"cilium-p{number}" for number in (1, 2, 3, 4)}
+        assert networks() == declared
+        assert wrong(lab) == []
         assert len(switching.back(lab)) == 4
-        with pytest.raises(Conflict, match="lab cilium has nothing in place of eBPF"):
-            switching.switch(lab)
+        assert [plan.mode.name for plan in switching.switch(lab, "tc")] == ["tc", "tc"]
 
 
 @pytest.mark.parametrize("moment", ["bpf_obj_pin", "bpf_link_create"])

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datapath.errors import InvalidInput, NotFound
-from datapath.labs import catalogue, drawing, picture, planning
+from datapath.labs import catalogue, drawing, groups, picture, planning
 from datapath.labs.loader import load
 from datapath.labs.model import End, Lab, Target
 from datapath.steps import decode
@@ -410,3 +410,11 @@ def test_the_machine_itself_may_be_in_several_labs(monkeypatch: pytest.MonkeyPat
     assert catalogue.namespace_of("host") == planning.namespace(labs[0], "host")
     with pytest.raises(InvalidInput, match="several labs have a node a; say mine-a or yours-a"):
         catalogue.namespace_of("a")
+
+
+def test_subnet_of_a_group_is_that_of_the_links_it_hangs_by() -> None:
+    """Whatever other addresses its members have, on tunnels of their own."""
+    for name, subnets in (("tuntap", ["192.168.8.0/24"]), ("routed", ["10.65.1.0/29"])):
+        made = catalogue.declared(name)
+        found = [str(groups.subnet(made, group)) for group in groups.switchable(made)]
+        assert found == subnets
