@@ -74,7 +74,8 @@ def commands(lab: Lab) -> list[str]:
             # Not by `ip netns exec`, which hides bpffs.
             inside = [] if group.node == HOST else ["nsenter", f"--net={path(lab, group.node)}"]
             members = [netns_name(lab.name, node) for node in group.members]
-            network = ("--network", group.network)
+            subnet = groups.subnet(lab, group)
+            network = ["--network", group.network, *(["--subnet", str(subnet)] if subnet else [])]
             typed.append(command(*inside, "ebpfnet", "attach", *members, *network, *options))
     return typed
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ import pytest
 
 from datapath import status
 from datapath.errors import Conflict, EbpfnetError, Unsupported
+from datapath.kernel.net import netns
 from datapath.labs import catalogue, checks, groups, lifecycle, needs, planning, switching
 from datapath.labs.loader import load
 from datapath.labs.model import Lab
@@ -149,26 +152,51 @@ def test_every_lab_works_beside_all_others_or_says_what_is_missing() -> None:
             lifecycle.down(name)
 
 
+@contextmanager
+def typed_by_hand(labs: list[Lab]) -> Iterator[None]:
+    """What `lab show --commands` says of labs, done by a shell; all gone in the end."""
+    namespaces = [planning.netns_name(lab.name, node) for lab in labs for node in lab.nodes]
+    try:
+        for lab in labs:
+            hosts.run("bash", "-e", "-c", "\n".join(planning.commands(lab)))
+        yield
+    finally:
+        for lab in labs:
+            for group in groups.declared(lab):
+                hosts.ebpfnet("detach", "--network", group.network, check=False)
+        for namespace in namespaces:
+            for process in hosts.run("ip", "netns", "pids", namespace, check=False).stdout.split():
+                os.kill(int(process), signal.SIGKILL)
+            hosts.run("ip", "netns", "del", namespace, check=False)
+            shutil.rmtree(netns.own_files(namespace), ignore_errors=True)
+        for lab in labs:
+            for ifname in lab.nodes["host"].interfaces if "host" in lab.nodes else ():
+                hosts.run("ip", "link", "del", ifname, check=False)
+
+
 def test_commands_typed_by_hand_give_the_same_lab(name: str) -> None:
     lab = load(EVERYTHING.format(name=name), "everything.yaml", name)
     with standing(lab):
         assert wrong(lab) == []
         settle(name)
         by_kit = comparable()
-    namespaces = [planning.netns_name(lab.name, node) for node in lab.nodes if node != "host"]
-    try:
-        script = "\n".join(planning.commands(lab))
-        hosts.run("bash", "-e", "-c", script)
+    with typed_by_hand([lab]):
         assert wrong(lab) == []
         settle(name)
         assert "\n".join(inventory.difference(by_kit, comparable())) == ""
-    finally:
-        for namespace in namespaces:
-            for process in hosts.run("ip", "netns", "pids", namespace, check=False).stdout.split():
-                os.kill(int(process), signal.SIGKILL)
-            hosts.run("ip", "netns", "del", namespace, check=False)
-        hosts.run("ip", "link", "del", f"{name}h", check=False)
-        hosts.run("ip", "link", "del", f"{name}br", check=False)
+
+
+def test_commands_of_every_preset_typed_by_hand_give_that_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = tmp_path / "ebpfnet"
+    kit.write_text(f'#!/bin/sh\nexec {sys.executable} -m cli "$@"\n')
+    kit.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(hosts.CHECKOUT))
+    labs = [lab for lab in catalogue.presets() if not needs.missing(lab)]
+    with typed_by_hand(labs), ThreadPoolExecutor(len(labs)) as pool:
+        assert [line for lines in pool.map(wrong, labs) for line in lines] == []
 
 
 def test_command_line_brings_a_file_up_tells_of_it_and_takes_it_down(
