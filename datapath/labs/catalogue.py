@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -55,11 +56,11 @@ def journalled() -> list[str]:
 def namespace_of(node: str) -> Path:
     """The namespace of a node that is up, by its name or LAB-NODE.
 
-    Raises NotFound; InvalidInput where it could be one of several.
+    Raises NotFound, also where it is gone; InvalidInput where it could be one of several.
     """
     labs = running()
     found = {
-        netns_name(lab.name, name): namespace(lab, name)
+        netns_name(lab.name, name): (lab, name)
         for lab in labs
         for name in lab.nodes
         if node in (name, netns_name(lab.name, name))
@@ -70,9 +71,21 @@ def namespace_of(node: str) -> Path:
             f"no lab that is up has a node {node}",
             remedy=f"nodes: {nodes}" if nodes else "ebpfnet lab up bridge",
         )
-    if len({*found.values()}) > 1:  # the machine itself may be in several
+    if len({namespace(*each) for each in found.values()}) > 1:  # the host may be in several
         raise InvalidInput(f"several labs have a node {node}", remedy=f"say {' or '.join(found)}")
-    return next(iter(found.values()))
+    lab, name = next(iter(found.values()))
+    require_nodes(lab, [name])
+    return namespace(lab, name)
+
+
+def require_nodes(lab: Lab, nodes: Iterable[str]) -> None:
+    """Raises NotFound where somebody has taken a node of a lab that is up away."""
+    for node in nodes:
+        if not namespace(lab, node).exists():
+            raise NotFound(
+                f"node {node} of lab {lab.name} is gone",
+                remedy=f"ebpfnet lab down {lab.name}, and up again",
+            )
 
 
 def declared(text: str) -> Lab:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from datapath.labs.catalogue import require_nodes
 from datapath.labs.model import Lab, Target
 from datapath.labs.planning import namespace
 from datapath.labs.probes import Question, ask
@@ -49,8 +50,9 @@ class Outcome:
 def check(lab: Lab) -> Outcome:
     """Try everything that the lab says something of, or an even share of it where that is much.
 
-    The lab is to be up. Raises KernelError where a node is gone.
+    The lab is to be up. Raises NotFound where a node is gone.
     """
+    require_nodes(lab, lab.nodes)
     processes = any(node.processes for node in lab.nodes.values())
     expected = _PATIENCE_WITH_PROCESSES if processes else _PATIENCE
     # What has the address itself as well answers itself.

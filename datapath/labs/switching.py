@@ -17,6 +17,7 @@ from datapath.endpoint import Endpoint
 from datapath.errors import Conflict, EbpfnetError, InvalidInput
 from datapath.kernel.net import netns
 from datapath.labs import planning
+from datapath.labs.catalogue import require_nodes
 from datapath.labs.groups import Group, declared, subnet, switchable
 from datapath.labs.model import Lab
 from datapath.network import Network
@@ -95,6 +96,7 @@ def _join(
                 f"there is a network {group.network}, as lab {lab.name} is to call its own",
                 remedy=f"ebpfnet detach --network {group.network}, or another name for the lab",
             )
+        require_nodes(lab, [group.node, *group.members])
     done: list[Plan] = []
     try:
         for group in found:

@@ -3,7 +3,7 @@
 import pytest
 
 from datapath.errors import KernelError
-from datapath.labs import catalogue, consistency, lifecycle
+from datapath.labs import catalogue, checks, consistency, lifecycle
 from datapath.labs.loader import load
 from tests.support import hosts
 from tests.support.crash import Judge
@@ -28,6 +28,28 @@ def test_a_lab_of_another_version_is_taken_down_and_hinders_no_other(name: str) 
     assert "lab veth-pair is down" in hosts.ebpfnet("lab", "down").stderr
     assert f"lab {name} is down" in hosts.ebpfnet("lab", "down", "--all").stderr
     assert judge.differences() == []
+
+
+def test_nobody_tries_an_address_that_it_has_itself(name: str) -> None:
+    lab = load(PAIR.replace("10.7.9.2", "10.7.9.1"), "pair.yaml", name)
+    lifecycle.up(lab)
+    try:
+        assert checks.check(lab) == checks.Outcome((), 0)
+    finally:
+        lifecycle.down(name)
+
+
+def test_a_node_that_somebody_has_taken_away_is_named() -> None:
+    lifecycle.up(catalogue.declared("arp"))
+    try:
+        hosts.ip("netns", "del", "arp-b")
+        for command in ("lab check", "lab exec b -- true", "attach --lab arp"):
+            done = hosts.ebpfnet(*command.split(), check=False)
+            said = "ebpfnet: node b of lab arp is gone; ebpfnet lab down arp, and up again\n"
+            assert (done.returncode, done.stderr) == (1, said)
+        assert hosts.ebpfnet("lab", "exec", "a", "--", "true").returncode == 0
+    finally:
+        lifecycle.down("arp")
 
 
 def test_the_kernel_takes_the_routes_that_a_lab_may_have_and_no_others(

@@ -3,21 +3,8 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 from cli.lab import _print_matrix
-from datapath.labs.checks import Cell, Outcome, check
-from datapath.labs.loader import load
+from datapath.labs.checks import Cell, Outcome
 from datapath.labs.model import Target
-
-TWICE = """\
-title: One address, twice
-nodes:
-  a: {interfaces: {eth0: 10.0.0.1/24}}
-  b: {interfaces: {eth0: 10.0.0.1/24}}
-links: [a:eth0 -- b:eth0]
-"""
-
-
-def test_nobody_tries_an_address_that_it_has_itself() -> None:
-    assert check(load(TWICE, "twice.yaml", "twice")) == Outcome((), 0)
 
 
 def targets(nodes: int) -> list[Target]:
