@@ -35,18 +35,22 @@ def _port(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 Examples:
   ebpfnet diagnose ns0 ns1
   ebpfnet diagnose ns0 ns1 --port 8080/tcp
+  ebpfnet diagnose tuntap-h1 tuntap-h2 --to 10.8.8.2
   ebpfnet diagnose 4711 host -o json | jq -r '.causes[].sentence'
   ebpfnet diagnose ns0 ns1 --fix
 """
 )
 @click.argument("a", shell_complete=complete_node)
 @click.argument("b", shell_complete=complete_node)
+@click.option("--to", metavar="ADDRESS", default="", help="Which address of B, of several.")
 @click.option("--port", callback=_port, metavar="PORT[/udp]", help="Whether this port is reached.")
 @click.option("--fix", is_flag=True, help="Ask for each remedy, do it, and look again.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @options.output
 @options.verbose
-def diagnose(a: str, b: str, port: tuple[str, int], fix: bool, yes: bool, form: str) -> None:
+def diagnose(
+    a: str, b: str, to: str, port: tuple[str, int], fix: bool, yes: bool, form: str
+) -> None:
     """Find out why A does not reach B.
 
     A and B are namespaces by name, PID or path, or "host" for this one; anybody may have made them.
@@ -63,7 +67,7 @@ def diagnose(a: str, b: str, port: tuple[str, int], fix: bool, yes: bool, form: 
     protocol, number = port
 
     def run() -> Diagnosis:
-        return look(names.node(a), names.node(b), protocol=protocol, port=number)
+        return look(names.node(a), names.node(b), to=to, protocol=protocol, port=number)
 
     found = run()
     tried = set[str]()

@@ -216,10 +216,12 @@ def _not_joined(world: World, done: Walk, out: Port) -> Cause:
             inside(out.node.netns, "ip", "-d", "link", "show", out.ifname),
         )
     bridge = far.node.by_index.get(far.link.master) if far else None
-    remedy = f"ebpfnet attach {done.sender.name} {done.receiver.name}"
-    if bridge and far and far.node is near.node:
-        remedy = inside(near.node.netns, "ip", "link", "set", near.ifname, "master", bridge.ifname)
     own = near.node.by_index.get(near.link.master)
+    remedy = f"ebpfnet attach {done.sender.name} {done.receiver.name}"
+    if far and far.node is near.node and (bridge or own):
+        port, wanted = (near, bridge) if bridge else (far, own)
+        master = wanted.ifname if wanted else ""
+        remedy = inside(port.node.netns, "ip", "link", "set", port.ifname, "master", master)
     state = (
         f"a port of {own.ifname}" if own else "a port of no bridge, and no eBPF program is there"
     )

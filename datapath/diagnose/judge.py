@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from datapath.diagnose import checks, probes, witnesses
+from datapath.diagnose import addresses, checks, probes, witnesses
 from datapath.diagnose.causes import Cause
-from datapath.diagnose.checks import addressing, filtering, sockets
+from datapath.diagnose.checks import filtering, sockets
 from datapath.diagnose.firewall import Packet
-from datapath.diagnose.walk import Address, Walk
+from datapath.diagnose.walk import Walk
 from datapath.diagnose.walking import walk
-from datapath.diagnose.world import Interface, Node, World
+from datapath.diagnose.world import World
 from datapath.errors import InvalidInput
 from datapath.kernel.net.netns import Netns
 
@@ -33,18 +32,23 @@ class Diagnosis:
     causes: tuple[Cause, ...]
 
 
-def diagnose(a: Netns, b: Netns, *, protocol: str = "tcp", port: int = 0) -> Diagnosis:
-    """Why `a` does not reach `b`, with a port: that port. Raises InvalidInput, EbpfnetError."""
+def diagnose(
+    a: Netns, b: Netns, *, to: str = "", protocol: str = "tcp", port: int = 0
+) -> Diagnosis:
+    """Why `a` does not reach `b`; with `to` that address of it, with `port` that port there.
+
+    Raises InvalidInput, EbpfnetError.
+    """
     if a.inode == b.inode and a.name != b.name:
         raise InvalidInput(f"{a.name} and {b.name} are one namespace")
     with World() as world:
         sender, receiver = world.nodes[a.inode], world.nodes[b.inode]
-        chosen = _addresses(sender, receiver)
-        if chosen is None:
-            pair = ((sender, receiver), (receiver, sender))
-            causes = [cause for node, other in pair for cause in _lacking(world, node, other)]
+        pair = addresses.chosen(sender, receiver, to)
+        if pair is None:
+            both = ((sender, receiver), (receiver, sender))
+            causes = [c for node, other in both for c in addresses.lacking(world, node, other)]
             return Diagnosis(False, a.name, b.name, "", "", tuple(causes))
-        source, target = chosen
+        source, target = pair
         echo = "icmp" if target.version == 4 else "ipv6-icmp"
         answer = Packet(target, source, echo, state="established")
         forth = walk(world, Walk(sender, receiver, Packet(source, target, echo)))
@@ -66,33 +70,6 @@ def diagnose(a: Netns, b: Netns, *, protocol: str = "tcp", port: int = 0) -> Dia
         if not causes and not (outcome == "open" if outcome else reached):
             causes = [witnesses.last_word(world, ways, dropped, drops.found)]
     return Diagnosis(not causes, a.name, b.name, str(source), str(target), tuple(causes))
-
-
-def _addresses(sender: Node, receiver: Node) -> tuple[Address, Address] | None:
-    """The pair to try: of one family, IPv4 before IPv6, on one subnet before others."""
-
-    def usable(node: Node, version: int) -> list[Interface]:
-        return [a for _, a, _ in node.addresses if a.version == version and not a.is_link_local]
-
-    for version in (4, 6):
-        pairs = [(s, r) for s in usable(sender, version) for r in usable(receiver, version)]
-        if pairs:
-            near = [(s, r) for s, r in pairs if r.ip in s.network or s.ip in r.network]
-            source, target = (near or pairs)[0]
-            return source.ip, target.ip
-    return None
-
-
-def _lacking(world: World, node: Node, other: Node) -> Iterable[Cause]:
-    if set(node.links) <= {"lo"}:
-        yield Cause(
-            "no-interface",
-            node.name,
-            f"{node.name} has no interface but lo",
-            shlex.join(["ebpfnet", "attach", *sorted((node.name, other.name))]),
-        )
-    elif not any(a.version == 4 for _, a, _ in node.addresses):
-        yield addressing.without_address(world, node, other)
 
 
 def _of_port(forth: Walk, back: Walk, protocol: str, port: int) -> Iterable[Cause]:

@@ -199,3 +199,15 @@ def test_the_command_says_exits_and_mends(name: str) -> None:
         done = hosts.ebpfnet("diagnose", *nodes, "--fix", "--yes")
         assert f"{nodes[0]} reaches {nodes[1]}" in done.stdout
         assert hosts.ping(nodes[0], "10.1.0.2")
+
+
+def test_another_address_of_the_receiver(name: str) -> None:
+    with bridge(name):
+        one, other = f"{name}ns1", f"{name}ns2"
+        hosts.ip("-n", other, "addr", "add", "10.5.0.2/24", "dev", f"{name}veth2")
+        assert diagnose(names.node(one), names.node(other)).target == "10.1.0.2"
+        done = hosts.ebpfnet("diagnose", one, other, "--to", "10.5.0.2", check=False)
+        assert f"{one} has no route to 10.5.0.2" in done.stdout
+        done = hosts.ebpfnet("diagnose", one, other, "--to", "10.5.0.3", check=False)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"10.5.0.3 is no address of {other}" in done.stderr

@@ -60,6 +60,26 @@ FAULTS = {
         "not-joined",
         "nothing joins {n}ns1 to {n}ns2: {n}brveth1 in host is a port of no bridge",
     ),
+    "receiver's port taken out of the bridge": Fault(
+        bridge,
+        "ip link set {n}brveth2 nomaster",
+        "not-joined",
+        "{n}brveth1 in host is a port of {n}br0; {n}ns2 is at {n}brveth2 in host",
+    ),
+    "an end of a pair that was never moved": Fault(
+        pair,
+        "ip -n {n}ns1 link del {n}veth1\n"
+        "ip link add {n}veth1 type veth peer name {n}veth0 netns {n}ns0\n"
+        "ip -n {n}ns0 addr add 10.1.1.2/24 dev {n}veth0\nip -n {n}ns0 link set {n}veth0 up",
+        "no-interface",
+        "{n}veth1 in host, the other end of {n}veth0 in {n}ns0, is nobody's",
+    ),
+    "one address for both": Fault(
+        bridge,
+        f"{NS2} addr flush dev {{n}}veth2\n{NS2} addr add 10.1.0.1/24 dev {{n}}veth2",
+        "duplicate-address",
+        "10.1.0.1 is an address of {n}ns1 and of {n}ns2",
+    ),
     "ports of two bridges": Fault(
         bridge,
         "ip link add {n}br9 type bridge\nip link set {n}br9 up\n"
@@ -367,12 +387,20 @@ def test_a_healthy_lab_is_healthy(name: str, lab: Topology) -> None:
     assert found.healthy, found
 
 
-def test_two_faults_are_both_found(name: str) -> None:
-    with bridge(name):
-        type_in(
+@pytest.mark.parametrize(
+    ("commands", "causes"),
+    [
+        (
             "ip link set {n}brveth1 down\n"
             "ip netns exec {n}ns2 iptables-legacy -A INPUT -p icmp -j DROP",
-            n=name,
-        )
+            {"link-down", "firewall"},
+        ),
+        ("ip link set {n}br0 down\nip link set {n}brveth2 nomaster", {"link-down", "not-joined"}),
+    ],
+)
+def test_two_faults_are_both_found(name: str, commands: str, causes: set[str]) -> None:
+    with bridge(name):
+        type_in(commands, n=name)
         found = between(name, bridge)
-    assert {cause.cause for cause in found.causes} == {"link-down", "firewall"}
+        assert mended(name, bridge, found).healthy
+    assert {cause.cause for cause in found.causes} == causes, found

@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import main
-from tests.kernel.test_attach import settle
-from tests.kernel.test_views import capturing
 from tests.support import hosts, inventory
+from tests.support.hosts import settle
+from tests.support.kit import capturing
 
 NAMESPACES = ("ns0", "ns1", "ns2")
 LINKS = ("veth0", "veth1", "veth2", "veth-ns1", "br-veth1", "br-veth2", "br0", "br-xxx")

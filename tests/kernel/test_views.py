@@ -3,9 +3,7 @@
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 from datapath.labs import catalogue, lifecycle
 from tests.support import hosts
 from tests.support.hosts import ByHand
-from tests.support.kit import attached
+from tests.support.kit import attached, capturing
 
 
 def show(view: str, node: str) -> list[dict[str, Any]]:
@@ -157,22 +155,6 @@ def test_an_interface_is_made_promiscuous_and_not(joined: ByHand) -> None:
         hosts.ebpfnet("link", "set", one, veth, "--promisc", setting)
         (told,) = json.loads(hosts.ip("-n", one, "-j", "link", "show", veth).stdout)
         assert ("PROMISC" in told["flags"]) == (setting == "on")
-
-
-@contextmanager
-def capturing(*args: str) -> Iterator[subprocess.Popen[str]]:
-    """`ebpfnet capture`, once it watches; ended by the test, or here."""
-    command = [sys.executable, "-m", "cli", "capture", *args]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=hosts.CHECKOUT
-    ) as process:
-        try:
-            assert process.stderr
-            while not (line := process.stderr.readline()).startswith("capturing at"):
-                assert line.startswith("note: "), line
-            yield process
-        finally:
-            process.kill()
 
 
 def test_frames_of_several_places_come_in_order_and_in_one_file(

@@ -3,6 +3,8 @@
 import ctypes
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,3 +96,19 @@ def program_at(row: Row, way: Sequence[str]) -> int:
         ids = re.findall(r"prog/xdp id (\d+)", hosts.ip("link", "show", row["host_ifname"]).stdout)
     (found,) = ids
     return int(found)
+
+
+@contextmanager
+def capturing(*args: str) -> Iterator[subprocess.Popen[str]]:
+    """`ebpfnet capture`, once it watches; ended by the test, or here."""
+    command = [sys.executable, "-m", "cli", "capture", *args]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=hosts.CHECKOUT
+    ) as process:
+        try:
+            assert process.stderr
+            while not (line := process.stderr.readline()).startswith("capturing at"):
+                assert line.startswith("note: "), line
+            yield process
+        finally:
+            process.kill()

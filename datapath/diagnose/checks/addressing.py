@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Interface
 
 from datapath.diagnose.causes import Cause
 from datapath.diagnose.walk import Leg, Walk
@@ -82,18 +81,3 @@ def _states(node: Node, way: Walk) -> Iterator[Cause]:
                 "the kernel still asks whether somebody has it",
                 "wait two seconds",
             )
-
-
-def without_address(world: World, node: Node, other: Node) -> Cause:
-    """For a node that has none of IPv4, with which no walk can begin: one for it on `other`'s."""
-    ifname = next((name for name in node.links if name != "lo"), "eth0")
-    taken = {a.ip for each in world.nodes.values() for _, a, _ in each.addresses}
-    near = next((a for _, a, _ in other.addresses if isinstance(a, IPv4Interface)), None)
-    free = next((ip for ip in near.network.hosts() if ip not in taken), None) if near else None
-    address = f"{free}/{near.network.prefixlen}" if near and free else "ADDRESS/LENGTH"
-    return Cause(
-        "no-address",
-        node.name,
-        f"{node.name} has no IPv4 address",
-        inside(node.netns, "ip", "addr", "add", address, "dev", ifname),
-    )

@@ -46,7 +46,7 @@ def check(world: World, way: Walk) -> Iterator[Cause]:
 
 
 def _ports(world: World, way: Walk) -> list[Port]:
-    """All on the way, and where it leads nowhere what the two nodes have themselves."""
+    """All on the way; where it leads nowhere what the two nodes have, as far as their bridges."""
     found = {port.key: port for leg in way.legs for port in leg.way}
     if not way.whole:
         for node, address in ((way.sender, way.source), (way.receiver, way.target)):
@@ -54,7 +54,9 @@ def _ports(world: World, way: Walk) -> list[Port]:
                 if own.ip == address:
                     port = Port(node, ifname)
                     peer = world.peer(port)
-                    found |= {each.key: each for each in (port, peer) if each}
+                    bridge = peer.node.by_index.get(peer.link.master) if peer else None
+                    above = Port(peer.node, bridge.ifname) if peer and bridge else None
+                    found |= {each.key: each for each in (port, peer, above) if each}
     return list(found.values())
 
 

@@ -1,0 +1,125 @@
+"""From which address to which it is tried, and what either node lacks for that."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from ipaddress import IPv4Interface, ip_address
+
+from datapath.diagnose.causes import Cause
+from datapath.diagnose.walk import Address
+from datapath.diagnose.world import Interface, Node, Port, World
+from datapath.errors import InvalidInput
+from datapath.names import inside
+
+
+def chosen(sender: Node, receiver: Node, to: str = "") -> tuple[Address, Address] | None:
+    """The pair to try: of one family, IPv4 before IPv6, on one subnet before others.
+
+    With `to`, an address of the receiver: that. None where there is no such pair. Raises
+    InvalidInput where `to` is not an address of the receiver.
+    """
+    theirs = _usable(receiver)
+    if to:
+        theirs = [address for address in theirs if str(address.ip) == to]
+        if not theirs:
+            raise InvalidInput(
+                f"{to} is no address of {receiver.name}",
+                remedy=f"see `ebpfnet show addr {receiver.name}`",
+            )
+    pairs = [
+        (source, target)
+        for source in _usable(sender)
+        for target in theirs
+        if source.version == target.version
+        if source.ip != target.ip or sender is receiver
+    ]
+    near = [(s, t) for s, t in pairs if t.ip in s.network or s.ip in t.network]
+    ordered = sorted(near, key=_version) + sorted(pairs, key=_version)
+    if not ordered:
+        return None
+    source, target = min(ordered, key=_version)
+    # What the kernel takes for source, where it has a way at all.
+    told = sender.lookup(str(target.ip)).source
+    own = [address.ip for address in _usable(sender)]
+    return (ip_address(told) if told and ip_address(told) in own else source.ip), target.ip
+
+
+def _version(pair: tuple[Interface, Interface]) -> int:
+    return pair[0].version
+
+
+def _usable(node: Node) -> list[Interface]:
+    return [a for _, a, _ in node.addresses if not a.is_link_local]
+
+
+def lacking(world: World, node: Node, other: Node) -> Iterator[Cause]:
+    """Why nothing can be tried, as far as it is this node's: it has no interface or no address.
+
+    Or it has the other's, of which the one that comes first by name is taken for right.
+    """
+    if set(node.links) <= {"lo"}:
+        yield _without_interface(world, node, other)
+    elif not any(address.version == 4 for address in _usable(node)):
+        yield _without_address(world, node, other)
+    else:
+        for ifname, address, _ in node.addresses:
+            if address.ip in [each.ip for each in _usable(other)] and node.name > other.name:
+                yield Cause(
+                    "duplicate-address",
+                    f"{ifname} in {node.name}",
+                    f"{address.ip} is an address of {other.name} and of {node.name}",
+                    " && ".join(
+                        inside(node.netns, "ip", "addr", *words, "dev", ifname)
+                        for words in (("del", address), ("add", _free(world, address)))
+                    ),
+                )
+
+
+def _without_interface(world: World, node: Node, other: Node) -> Cause:
+    for ifname in other.links:
+        loose = world.peer(Port(other, ifname))
+        # Made as a pair with what the other has, and not moved.
+        if loose and loose.node not in (node, other) and not _is_used(world, loose):
+            return Cause(
+                "no-interface",
+                node.name,
+                f"{node.name} has no interface but lo; {loose.where}, the other end of {ifname} in "
+                f"{other.name}, is nobody's",
+                inside(loose.node.netns, "ip", "link", "set", loose.ifname, "netns", _to(node)),
+            )
+    return Cause(
+        "no-interface",
+        node.name,
+        f"{node.name} has no interface but lo",
+        shlex.join(["ebpfnet", "attach", *sorted((node.name, other.name))]),
+    )
+
+
+def _to(node: Node) -> str:
+    """A namespace as `ip link set netns` takes it: by name or PID."""
+    return node.name if node.name.isdigit() else node.netns.path.name
+
+
+def _is_used(world: World, port: Port) -> bool:
+    has_address = any(ifname == port.ifname for ifname, *_ in port.node.addresses)
+    return bool(has_address or port.link.master or port.key in world.endpoints)
+
+
+def _without_address(world: World, node: Node, other: Node) -> Cause:
+    ifname = next((name for name in node.links if name != "lo"), "eth0")
+    near = next((a for a in _usable(other) if isinstance(a, IPv4Interface)), None)
+    address = _free(world, near) if near else "ADDRESS/LENGTH"
+    return Cause(
+        "no-address",
+        node.name,
+        f"{node.name} has no IPv4 address",
+        inside(node.netns, "ip", "addr", "add", address, "dev", ifname),
+    )
+
+
+def _free(world: World, near: Interface) -> str:
+    """An address of a subnet that nobody has, with its length; a blank where there is none."""
+    taken = {a.ip for node in world.nodes.values() for _, a, _ in node.addresses}
+    free = next((ip for ip in near.network.hosts() if ip not in taken), "ADDRESS")
+    return f"{free}/{near.network.prefixlen}"
