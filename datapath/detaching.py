@@ -81,17 +81,18 @@ def collect(*, force: bool = False, report: Callable[[str], None] = lambda line:
     # Labs first: what was half made of one goes, and with it endpoints of networks.
     found = {*networks.names(), *journals.networks()}
     for name in sorted(found, key=lambda name: (not name.startswith(JOURNAL_PREFIX), name)):
+        title = journals.title(name)
         try:
             home = journals.home(name)
             if home and home not in {namespace.inode for namespace in everywhere()}:
                 programs.uninstall(name)
                 journals.forget(name)
-                say(f"{name}: removed, the network namespace that it was made in has gone")
+                say(f"{title}: removed, the network namespace that it was made in has gone")
                 continue
             with journals.at_home(name), Journal(name, wait=False) as journal:
                 _repair(journal, force, say)
         except Busy:
-            report(f"{name}: another process is working on it, left alone")
+            report(f"{title}: another process is working on it, left alone")
         except Exception as error:  # whatever it is, the others are to be repaired
             errors.append(error)
     if errors:
@@ -100,25 +101,25 @@ def collect(*, force: bool = False, report: Callable[[str], None] = lambda line:
 
 
 def _repair(journal: Journal, force: bool, say: Callable[[str], None]) -> None:
-    name = journal.network
+    name, title = journal.network, journals.title(journal.network)
     if force and _is_foreign(name):
         programs.uninstall(name)  # first: what is undone below looks into no map then
         _remove_network(journal)
-        say(f"{name}: removed, its maps are not ours to read")
+        say(f"{title}: removed, its maps are not ours to read")
         return
     if journal.recover():
-        say(f"{name}: undid what a killed process had left half done")
+        say(f"{title}: undid what a killed process had left half done")
     if name.startswith(JOURNAL_PREFIX):
         return  # a lab stands until it is taken down
     if name not in networks.names():
         if journal.entries():
             journal.undo(journal.entries())
-            say(f"{name}: undid what was left of it")
+            say(f"{title}: undid what was left of it")
         return
     # Left by a `reload` that was killed; every endpoint runs the old program or the new one.
     with suppress(FileNotFoundError):
         (networks.ROOT / name / "progs/replacement").unlink()
-        say(f"{name}: dropped what a killed process had left half replaced")
+        say(f"{title}: dropped what a killed process had left half replaced")
     alive = links.names()
     try:
         with Network(name) as network:
@@ -127,16 +128,16 @@ def _repair(journal: Journal, force: bool, say: Callable[[str], None]) -> None:
         if not force:
             raise
         _remove_network(journal)
-        say(f"{name}: removed, its maps are not ours to read")
+        say(f"{title}: removed, its maps are not ours to read")
         return
     gone = [endpoint for endpoint in endpoints if endpoint.ifindex not in alive]
     if gone:
         journal.leave([endpoint.id for endpoint in gone])
         labels = ", ".join(endpoint.netns for endpoint in gone)
-        say(f"{name}: removed endpoints whose interfaces are gone: {labels}")
+        say(f"{title}: removed endpoints whose interfaces are gone: {labels}")
     if len(gone) == len(endpoints):
         _remove_network(journal)
-        say(f"{name}: removed, it has no endpoint")
+        say(f"{title}: removed, it has no endpoint")
 
 
 def _is_foreign(network: str) -> bool:

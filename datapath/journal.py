@@ -346,6 +346,12 @@ def networks() -> list[str]:
     return sorted(path.name.removesuffix(_SUFFIX) for path in FOLDER.glob(f"*{_SUFFIX}"))
 
 
+def title(name: str) -> str:
+    """What a journal of this name is of, for people: no network's name has a dot."""
+    kind, dot, label = name.partition(".")
+    return f"{kind} {label}" if dot else f"network {name}"
+
+
 def _open_locked(path: Path, *, wait: bool) -> int:
     """Open and lock; whoever removes a journal does so under its lock, so look again afterwards."""
     deadline = time.monotonic() + (_LOCK_PATIENCE if wait else 0)
@@ -364,11 +370,11 @@ def _open_locked(path: Path, *, wait: bool) -> int:
             os.close(fd)
             if time.monotonic() >= deadline:
                 raise Busy(
-                    f"another process is working on network {path.stem}",
+                    f"another process is working on {title(path.stem)}",
                     remedy="wait for it to end",
                 ) from None
             if not told:
-                print(f"waiting for another process on network {path.stem}", file=sys.stderr)
+                print(f"waiting for another process on {title(path.stem)}", file=sys.stderr)
                 told = True
             time.sleep(0.02)
             continue

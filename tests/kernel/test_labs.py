@@ -316,7 +316,9 @@ def test_killed_at_any_moment_of_up_it_is_put_right(
 def test_lab_joined_by_ebpf_that_is_killed_leaves_nothing_after_gc(kit: Launcher) -> None:
     judge = Judge()
     assert kit.run("lab", "up", "cilium", at="bpf_link_create").killed
-    assert kit.run("gc").code == 0
+    done = kit.run("gc")
+    assert done.code == 0
+    assert "lab cilium: undid what a killed process had left half done" in done.stdout
     assert judge.differences() == []
 
 

@@ -178,7 +178,7 @@ def test_other_fields_are_refused_and_force_takes_the_network_down(
     finally:
         forced = kit.run("gc", "--force")
     assert (forced.code, forced.stderr) == (0, "")
-    assert f"{name}: removed, its maps are not ours to read" in forced.stdout.splitlines()
+    assert f"network {name}: removed, its maps are not ours to read" in forced.stdout.splitlines()
     assert inventory.left_behind(before) == []
 
 
