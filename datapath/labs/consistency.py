@@ -5,13 +5,10 @@ The last thing that is checked before anything is built; see loader.py for what 
 
 from __future__ import annotations
 
-from typing import Final
-
+from datapath.labs import feasible
 from datapath.labs.document import Fields, Item
 from datapath.labs.kinds import KINDS
 from datapath.labs.model import HOST, VETH, End, Interface, Lab, Node
-
-_MIN_MTU_IPV6: Final = 1280  # RFC 8200
 
 
 def check(lab: Lab, fields: Fields) -> None:
@@ -25,8 +22,7 @@ def check(lab: Lab, fields: Fields) -> None:
         for name, item in items.value("interfaces", Item.entries, {}).items():
             _check_interface(lab, node, node.interfaces[name], item)
         _check_devices(node, items)
-        if node.name != HOST:  # which has addresses and routes that no lab knows
-            _check_routes(node, items)
+        feasible.check(lab, node, items)
 
 
 def _check_links(lab: Lab, fields: Fields) -> None:
@@ -86,18 +82,6 @@ def _check_interface(lab: Lab, node: Node, interface: Interface, item: Item) -> 
         fields["vlans"].refuse("a VLAN stands there twice")
     if sum(vlan.pvid for vlan in interface.vlans) > 1:
         fields["vlans"].refuse("only one VLAN can be the pvid")
-    # IPv4 has one as often as its masks differ.
-    own = [each if each.version == 4 else each.ip for each in interface.addresses]
-    if len(set(own)) < len(own):
-        item.refuse("an address stands there twice")
-    mtu = interface.mtu or next(
-        (link.mtu for link in lab.links if End(node.name, interface.name) in link.ends), None
-    )
-    if mtu and mtu < _MIN_MTU_IPV6 and any(each.version == 6 for each in interface.addresses):
-        item.refuse(
-            f"IPv6 does without an interface with an MTU of {mtu}",
-            remedy=f"make it {_MIN_MTU_IPV6} or more, or leave the address out",
-        )
     if interface.parent:
         _check_parent(lab, End(node.name, interface.name), fields["parent"])
 
@@ -110,7 +94,7 @@ def _filters_vlans(node: Node, interface: Interface) -> bool:
 def _check_parent(lab: Lab, start: End, item: Item) -> None:
     """The parent is there, and nobody is its own ancestor."""
     end, passed = start, {start}
-    while parent := parent_of(lab, end):
+    while parent := lab.parent_of(end):
         if parent.node not in lab.nodes or parent.ifname not in lab.nodes[parent.node].interfaces:
             item.refuse(
                 f"there is no interface {parent}", remedy="write INTERFACE or NODE:INTERFACE"
@@ -126,12 +110,6 @@ def _check_parent(lab: Lab, start: End, item: Item) -> None:
             item.refuse("on the machine itself it could not be told from somebody else's")
         passed.add(parent)
         end = parent
-
-
-def parent_of(lab: Lab, end: End) -> End | None:
-    """What an interface stands on, None for one that stands by itself."""
-    parent = lab.nodes[end.node].interfaces[end.ifname].parent
-    return End(parent.node or end.node, parent.ifname) if parent else None
 
 
 def _check_devices(node: Node, items: Fields) -> None:
@@ -159,47 +137,3 @@ def _check_devices(node: Node, items: Fields) -> None:
             item.refuse(f"{entry.dev} is no vxlan, so its entries have no dst")
         if entry.dst is None and not interface.master:
             item.refuse(f"{entry.dev} is no port of a bridge")
-
-
-def _check_routes(node: Node, items: Fields) -> None:
-    """Each is there once, and its gateway on a network that the node has by then."""
-    connected = [
-        (address.network, interface.name)
-        for interface in node.interfaces.values()
-        if interface.up
-        for address in interface.addresses
-    ]
-    # Those of IPv4 that the kernel makes have no metric either.
-    taken: set[tuple[object, int | None]] = {
-        (network, None)
-        for network, _ in connected
-        if network.version == 4 and network.num_addresses > 1
-    }
-    own = {address.ip for address in node.addresses()}
-    for route, item in zip(node.routes, items.each("routes", lambda item: item), strict=True):
-        if (route.to, route.metric) in taken:
-            item.refuse(
-                f"there is a route to {route.to} already",
-                remedy="leave it out (the kernel makes those to an interface's own network), "
-                "or add metric NUMBER",
-            )
-        taken.add((route.to, route.metric))
-        if route.src and route.src not in own:
-            item.refuse(f"{node.name} has no address {route.src} to send from")
-        if route.dev and not node.interfaces[route.dev].up:
-            item.refuse(f"{route.dev} is down", remedy="leave its up: false out")
-        if route.via and route.via.version == 6 and route.via.is_link_local and not route.dev:
-            item.refuse(f"{route.via} may be on any link", remedy="add dev INTERFACE")
-        if route.via is None:
-            connected.append((route.to, route.dev))
-        elif route.via.version == 6 and route.via in own:
-            item.refuse(f"{route.via} is {node.name}'s own address", remedy="name another's")
-        elif not route.onlink and not (route.via.version == 6 and route.via.is_link_local):
-            devices = [dev for network, dev in connected if route.via in network]
-            if not devices or (route.dev and route.dev not in devices):
-                over = f" over {route.dev}" if route.dev else ""
-                item.refuse(
-                    f"{node.name} does not reach the gateway {route.via} directly{over}",
-                    remedy="give it an address on that network, or a route there before: "
-                    f"{route.via} dev INTERFACE",
-                )

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from datapath.labs.consistency import parent_of
 from datapath.labs.model import HOST, VETH, End, Interface, Lab, Node, Shape
 
 _UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8  # where a character of an arc leads
@@ -88,7 +87,7 @@ def arcs_of(lab: Lab) -> Iterator[tuple[End, End]]:
         yield link.ends
     for node, interface in lab.interfaces():
         end = End(node.name, interface.name)
-        parent = parent_of(lab, end)
+        parent = lab.parent_of(end)
         if parent and parent.node != node.name:
             yield parent, end
 

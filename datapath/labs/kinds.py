@@ -32,6 +32,13 @@ def _address(item: Item) -> Option:
     return str(item.parsed(ip_address, "an address", "192.168.0.1"))
 
 
+def _own_address(item: Item) -> Option:
+    address = item.parsed(ip_address, "an address", "192.168.0.1")
+    if address.is_multicast:
+        item.refuse(f"{address} cannot be an interface's own address")
+    return str(address)
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What a kind of interface takes beside addresses, MTU and the like."""
@@ -49,7 +56,7 @@ KINDS: Final = {
     "vxlan": Kind(
         {
             "id": _number(0, (1 << 24) - 1),
-            "local": _address,
+            "local": _own_address,
             "remote": _address,
             "port": _number(1, 65535),
             "learning": Item.boolean,

@@ -1,4 +1,5 @@
-"""From YAML to a Lab: what each field may be. What fields say of one another is in consistency.py.
+"""From YAML to a Lab: what each field may be. What fields say of one another is in consistency.py,
+what the kernel has to say of that in feasible.py.
 
 Every refusal is an InvalidInput that names file, line and field. Nothing here touches the machine.
 """
@@ -12,6 +13,7 @@ from typing import Final
 from datapath.labs import entries, values
 from datapath.labs.consistency import check
 from datapath.labs.document import Fields, Item, read
+from datapath.labs.feasible import NO_FRAMES
 from datapath.labs.kinds import KINDS, Kind
 from datapath.labs.model import HOST, VETH, Ebpf, End, Interface, Lab, Link, Node, Shape, Try
 from datapath.labs.reaching import who_reaches_what
@@ -25,7 +27,7 @@ _NODE_FIELDS = (
     *("interfaces", "routes", "neighbours", "fdb", "sysctls"),
     *("nft", "iptables", "commands", "processes", "nameservers"),
 )
-_NO_PORTS = ("bridge", "tun", "ipip")  # no bridge below another, and nothing without frames
+_NO_PORTS = ("bridge", *NO_FRAMES)  # no bridge below another
 _VETH_KIND = Kind()  # which links make, not `type`
 _INTERFACE_FIELDS = ("type", "addresses", "mac", "mtu", "up", "promisc", "vlans")
 _LINK_FIELDS = ("ends", "mtu", "rate", "delay", "jitter", "loss")

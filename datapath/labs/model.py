@@ -192,3 +192,13 @@ class Lab:
         for node in self.nodes.values():
             for interface in node.interfaces.values():
                 yield node, interface
+
+    def parent_of(self, end: End) -> End | None:
+        """What an interface stands on, None for one that stands by itself."""
+        parent = self.nodes[end.node].interfaces[end.ifname].parent
+        return End(parent.node or end.node, parent.ifname) if parent else None
+
+    def mtus_of(self, end: End) -> list[int]:
+        """An interface's MTUs as declared, first its own, then that of its link."""
+        linked = [link.mtu for link in self.links if end in link.ends]
+        return [mtu for mtu in (self.nodes[end.node].interfaces[end.ifname].mtu, *linked) if mtu]

@@ -10,7 +10,6 @@ from typing import Final
 from datapath.journal import Step
 from datapath.kernel.net import netns
 from datapath.labs import groups
-from datapath.labs.consistency import parent_of
 from datapath.labs.model import HOST, VETH, End, Interface, Lab, Node, Shape
 from datapath.steps.devices import (
     AddForwarding,
@@ -102,7 +101,7 @@ def _devices(lab: Lab) -> Iterator[Step]:
     made: set[End] = set()
     for node, interface in lab.interfaces():
         lineage = [End(node.name, interface.name)]
-        while parent := parent_of(lab, lineage[-1]):
+        while parent := lab.parent_of(lineage[-1]):
             lineage.append(parent)
         for end in reversed(lineage):
             each = lab.nodes[end.node].interfaces[end.ifname]
@@ -117,7 +116,7 @@ def _device(lab: Lab, end: End, interface: Interface) -> MakeDevice:
     options = dict(interface.options)
     if interface.kind == "vxlan":
         options.setdefault("port", _VXLAN_PORT)
-    parent = parent_of(lab, end)
+    parent = lab.parent_of(end)
     return MakeDevice(
         netns=path(lab, end.node),
         ifname=end.ifname,

@@ -121,7 +121,8 @@ def address(item: Item) -> Interfaced:
     if "/" not in text:
         item.refuse(f"{text!r} has no prefix length", remedy=f"write it as {text}/24")
     address = item.parsed(ip_interface, "an address", "10.1.1.2/24")
-    if address.is_multicast or address.is_unspecified:
+    is_lo = address.version == 6 and address.is_loopback  # all of 127/8 but lo's own may be others'
+    if address.is_multicast or address.is_unspecified or is_lo:
         item.refuse(f"{address.ip} cannot be an interface's own address")
     return address
 
@@ -164,7 +165,8 @@ def sysctls(item: Item) -> dict[str, str]:
     """{"net.ipv4.ip_forward": "1"}: those of a network namespace alone."""
     found = {}
     for name, value in item.entries().items():
-        if not _SYSCTL.fullmatch(name) or ".." in name:
+        # As sysctl(8) has it, "/" stands for a dot inside of a name: net.ipv4.conf.eth0/10.mtu.
+        if not _SYSCTL.fullmatch(name) or "//" in name or "./" in name or "/." in name:
             value.refuse(
                 f"{name!r} is no sysctl of a network namespace",
                 remedy="write net.ipv4.ip_forward: 1",

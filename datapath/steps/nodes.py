@@ -22,6 +22,7 @@ from datapath.steps.typed import command, inside
 
 _MARK: Final = "EBPFNET_LAB_PROCESS"  # in a process's environment: which step started it
 _PACKAGES: Final = str(Path(__file__).parents[2])  # where `python3 -m datapath...` is found
+_PATH: Final = str.maketrans("./", "/.")  # of a sysctl under /proc/sys, by its name
 _PATIENCE: Final = 1.0  # seconds until a process that was asked to end is killed
 
 
@@ -59,7 +60,7 @@ class SetNodeSysctls:
     def apply(self) -> None:
         def write() -> None:
             for name, value in self.values.items():
-                sysctl.write(name if "/" in name else name.replace(".", "/"), value)
+                sysctl.write(name.translate(_PATH), value)
 
         netns.run_inside(Path(self.netns), write)
 

@@ -3,11 +3,11 @@
 import pytest
 
 from datapath.errors import KernelError
-from datapath.labs import catalogue, checks, consistency, lifecycle
+from datapath.labs import catalogue, checks, feasible, lifecycle
 from datapath.labs.loader import load
 from tests.support import hosts
 from tests.support.crash import Judge
-from tests.unit import test_lab_consistency as unit
+from tests.unit import test_lab_feasible as unit
 
 PAIR = """\
 title: A pair
@@ -52,10 +52,23 @@ def test_a_node_that_somebody_has_taken_away_is_named() -> None:
         lifecycle.down("arp")
 
 
+def test_a_sysctl_of_an_interface_with_a_dot_is_written_as_sysctl_has_it(name: str) -> None:
+    sysctls = "sysctls: {net.ipv4.conf.eth0/1.forwarding: 1}"
+    text = PAIR.replace("b:eth0", "b:eth0.1")
+    text = text.replace("b: {interfaces: {eth0:", f"b: {{{sysctls}, interfaces: {{eth0.1:")
+    lab = load(text, "pair.yaml", name)
+    lifecycle.up(lab)
+    try:
+        set_ = "/proc/sys/net/ipv4/conf/eth0.1/forwarding"
+        assert hosts.run("cat", set_, netns=f"{name}-b").stdout == "1\n"
+    finally:
+        lifecycle.down(name)
+
+
 def test_the_kernel_takes_the_routes_that_a_lab_may_have_and_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consistency, "_check_routes", lambda *_: None)
+    monkeypatch.setattr(feasible, "_check_routes", lambda *_: None)
     for routes in unit.GOOD_ROUTES:
         lifecycle.up(unit.lab(routes))
         lifecycle.down("mine")

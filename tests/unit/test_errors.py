@@ -19,6 +19,7 @@ from datapath.errors import (
     Unsupported,
     VerifierError,
 )
+from datapath.kernel.net import links
 
 # What the kernel says of a program that reads behind the packet, shortened in the middle.
 LOG = """\
@@ -180,3 +181,10 @@ def test_verbose_adds_the_detail_whole(
     first, _, rest = capsys.readouterr().err.partition("\n")
     assert first.startswith("ebpfnet: the kernel's verifier refused program f: R2 offset")
     assert rest == LOG + "\n"
+
+
+def test_what_pyroute2_leaves_an_os_error_is_the_kernels_all_the_same() -> None:
+    full = OSError(errno.ENOBUFS, "")
+    message = "adding it: no buffer space available"
+    with pytest.raises(KernelError, match=message), links.netlink_for("adding it"):
+        raise full

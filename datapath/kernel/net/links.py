@@ -67,6 +67,8 @@ def netlink_for(operation: str) -> Iterator[Any]:
             yield netlink
     except NetlinkError as error:
         raise KernelError(operation, error.code, detail=str(error)) from error
+    except OSError as error:  # as pyroute2 has ENOBUFS, when a table is full
+        raise KernelError(operation, error.errno or errno.EIO) from error
 
 
 def _link(message: Any) -> Link:

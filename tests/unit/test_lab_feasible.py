@@ -86,6 +86,38 @@ def test_routes_that_the_kernel_would_not_take(routes: str, words: str) -> None:
             "br0: {type: bridge, addresses: ['fd00::3/64', 'fd00::3/128']}",
             "an address stands there twice",
         ),
+        ("br0: {type: bridge, addresses: '::1/128'}", "::1 cannot be an interface's own address"),
+        (
+            "m0: {type: macvlan, parent: t}\n      t: {type: tun}",
+            "b:t is a tun, which carries no frames",
+        ),
+        (
+            "m0: {type: macvlan, parent: eth0}\n      br0: {type: bridge, ports: eth0}",
+            "b:eth0 is a port of br0, which takes all that comes in there",
+        ),
+        (
+            "m0: {type: macvlan, parent: br0}\n      br0: {type: bridge, ports: m0}",
+            "m0 is a port of br0, and would stand on itself",
+        ),
+        (
+            "m0: {type: macvlan, parent: eth0, mtu: 1501}",
+            "its MTU of 1501 is more than that of b:eth0, 1500",
+        ),
+        (
+            "v0: {type: vxlan, id: 1, local: 10.0.0.2, remote: 'fd00::9'}",
+            "10.0.0.2 and fd00::9 are one IPv4, the other IPv6",
+        ),
+        ("v0: {type: vxlan, id: 1, local: 224.0.0.1}", "224.0.0.1 cannot be an interface's own"),
+        (
+            "m0: {type: macvlan, parent: eth0}\n"
+            "      m1: {type: macvlan, parent: eth0, mode: passthru}",
+            "b:eth0 has another macvlan, and one with mode passthru has it to itself",
+        ),
+        ("t: {type: tap, mtu: 65522}", "a tap has an MTU of at most 65521"),
+        (
+            "m: {type: macvlan, parent: t, addresses: 'fd00::9/64'}\n      t: {type: tap, mtu: 99}",
+            "IPv6 does without an interface with an MTU of 99",
+        ),
         ("br0: {type: bridge, mtu: 1279, addresses: 'fd00::3/64'}", "IPv6 does without"),
     ],
 )
@@ -114,6 +146,26 @@ def test_a_links_mtu_counts_for_ipv6() -> None:
         (
             *("  b:\n", '    sysctls: {net.ipv4.ip_forward: "1\\n0"}\n  b:\n'),
             *(r"nodes.a.sysctls.net.ipv4.ip_forward: a sysctl has a single line",),
+        ),
+        (
+            *("  b:\n", "    sysctls: {net.//.kernel.panic: 1}\n  b:\n"),
+            *("no sysctl of a network namespace",),
+        ),
+        (
+            *("  b:\n", "    sysctls: {net.ipv6.conf.all.disable_ipv6: 1}\n  b:\n"),
+            *("mine.yaml:5: nodes.a.interfaces.eth0: a sysctl takes IPv6 from eth0",),
+        ),
+        (
+            "  b:\n",
+            "    neighbours: 'fd00::9 proxy dev eth1'\n"
+            "    sysctls: {net.ipv6.conf.eth1.disable_ipv6: 1}\n  b:\n",
+            "mine.yaml:9: nodes.a.neighbours: a sysctl takes IPv6 from eth1",
+        ),
+        (
+            "      lone: 10.0.8.1/32\n",
+            "      lone:\n      v: {type: vxlan, id: 1, local: 'fd00::1'}\n"
+            "    fdb: 02:00:00:00:00:09 dev v dst 10.0.0.9\n",
+            "nodes.a.fdb: 10.0.0.9 is of another family than the tunnel v",
         ),
         (
             *("- a:eth0 -- b:eth0", "- {ends: a:eth0 -- b:eth0, rate: 1001gbit}"),
