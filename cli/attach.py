@@ -114,7 +114,8 @@ def attach(
 
     hook_id = HookId[hook.upper()] if hook else None
     if lab:
-        if namespaces or subnet or addresses or otherwise or max_endpoints or dry_run:
+        others = namespaces or subnet or addresses or otherwise or max_endpoints or dry_run
+        if others or options.is_given("network"):
             raise click.UsageError("--lab goes with --mode and --hook alone")
         from datapath.labs import catalogue, switching
 
@@ -200,8 +201,10 @@ def detach(
 
     if everything and namespaces:
         raise click.UsageError("--all takes no NETNS")
-    if lab and (everything or namespaces):
-        raise click.UsageError("--lab takes neither NETNS nor --all")
+    if lab and (everything or namespaces or options.is_given("network")):
+        raise click.UsageError("--lab takes neither NETNS nor --network nor --all")
+    if everything and options.is_given("network"):
+        raise click.UsageError("--all takes no --network")
     if lab:
         detached = _given_back(lab)
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from datapath.privileges import require as require_privileges
@@ -16,6 +17,7 @@ __all__ = [
     "complete_netns",
     "complete_preset",
     "complete_standing",
+    "is_given",
     "lab",
     "network",
     "output",
@@ -115,6 +117,12 @@ _verbose = click.option(
     expose_value=False,
     help="With an error, print the compiler's, the verifier's or netlink's own words whole.",
 )
+
+
+def is_given(name: str) -> bool:
+    """Whether a parameter of the command that runs was written on its line."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE
 
 
 def verbose(function: Function) -> Function:

@@ -160,6 +160,9 @@ def test_version_is_the_distributions_own() -> None:
         (["status", "-o", "nonsense"], "json"),
         (["endpoint", "get"], "Missing argument"),
         (["completion"], "bash, zsh, fish"),
+        (["attach", "--lab", "x", "--network", "y"], "--lab goes with --mode and --hook alone"),
+        (["detach", "--lab", "x", "--network", "y"], "--lab takes neither"),
+        (["detach", "--all", "--network", "y"], "--all takes no --network"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
