@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from cli import options, output
-from datapath.errors import Conflict, InvalidInput
+from datapath.errors import Conflict, EbpfnetError, InvalidInput
 
 if TYPE_CHECKING:
     from datapath.labs.checks import Cell, Outcome
@@ -401,6 +401,14 @@ def down(name: str, everything: bool) -> None:
     names = catalogue.journalled() if everything else [name or catalogue.standing("").name]
     if not names:
         click.echo("no lab is up", err=True)
+    errors: list[EbpfnetError] = []
     for each in names:
-        lifecycle.down(each)
-        click.echo(f"lab {each} is down", err=True)
+        try:
+            lifecycle.down(each)
+            click.echo(f"lab {each} is down", err=True)
+        except EbpfnetError as error:  # whatever it is, the others are to go
+            errors.append(error)
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(str(other))
+        raise errors[0]

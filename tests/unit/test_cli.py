@@ -12,7 +12,7 @@ import pytest
 
 from cli import main, options
 from datapath.errors import EbpfnetError, InvalidInput, NotFound
-from datapath.labs import catalogue
+from datapath.labs import catalogue, lifecycle
 from datapath.labs.loader import load
 
 ROOT = Path(__file__).parents[2]
@@ -374,3 +374,17 @@ def test_completes_labs_and_nodes(
     monkeypatch.setenv("_EBPFNET_COMPLETE", "bash_complete")
     ended(monkeypatch)
     assert sorted(capsys.readouterr().out.split()) == sorted(answers)
+
+
+def test_a_lab_that_does_not_go_keeps_no_other_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def down(name: str) -> None:
+        if name != "b":
+            raise EbpfnetError(f"lab {name} stays")
+
+    monkeypatch.setattr(catalogue, "journalled", lambda: ["a", "b", "c"])
+    monkeypatch.setattr(lifecycle, "down", down)
+    assert ended(monkeypatch, "lab", "down", "--all") == 1
+    said = ["lab b is down", "ebpfnet: lab a stays", "ebpfnet: lab c stays"]
+    assert capsys.readouterr().err.splitlines() == said
