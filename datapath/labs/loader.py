@@ -22,6 +22,8 @@ from datapath.records import Otherwise
 
 MAX_LAB_NAME: Final = 31  # which goes before a node's name in that of its namespace
 
+_MAX_NODES: Final = 4096  # namespaces, of some hundred kilobytes of the kernel's memory each
+
 _LAB_FIELDS = ("name", "title", "teaches", "try", "nodes", "links", "ebpf", "reach")
 _NODE_FIELDS = (
     *("interfaces", "routes", "neighbours", "fdb", "sysctls"),
@@ -45,6 +47,11 @@ def load(text: str, file: str, name: str) -> Lab:
     node_items = fields["nodes"].entries()
     if not node_items:
         fields["nodes"].refuse("a lab needs at least one node", remedy="add one below nodes:")
+    if len(node_items) > _MAX_NODES:
+        fields["nodes"].refuse(
+            f"{len(node_items)} nodes are too many for one machine",
+            remedy=f"make it {_MAX_NODES} or fewer",
+        )
     linked = [end for link in links for end in link.ends]
     nodes = {label: _node(label, item, linked) for label, item in node_items.items()}
     targets, reach = who_reaches_what(nodes, fields.value("reach", Item.entries, {}))

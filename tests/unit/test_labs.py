@@ -185,6 +185,7 @@ def test_bad_yaml_is_refused_with_line_and_field(
         ("title: x\nnodes: " + "[" * 50 + "]" * 50, 2, "nested too deeply"),
         ("[" * 100_000, 1, "nested too deeply"),
         ("x" * (9 << 20), 1, "too long for a lab"),
+        ("title: x\nnodes:\n" + "".join(f"  n{n}:\n" for n in range(4097)), 2, "4097 nodes are"),
     ],
 )
 def test_what_is_no_lab_at_all_is_refused(text: str, line: int | None, words: str) -> None:
