@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datapath.labs.checks import Cell, Outcome
     from datapath.labs.model import Lab, Target
 
-_WIDEST_MATRIX: Final = 12  # sources; what is larger is told in words
+_MANY: Final = 12  # nodes; what has more is told in words
 
 
 def _complete_node(
@@ -119,7 +119,9 @@ def up(source: str) -> None:
 
     declared = catalogue.declared(source)
     lifecycle.up(declared, Progress("building"))
-    click.echo(f"lab {declared.name} is up: {', '.join(declared.nodes)}", err=True)
+    few = len(declared.nodes) <= _MANY
+    nodes = ", ".join(declared.nodes) if few else f"{len(declared.nodes)} nodes"
+    click.echo(f"lab {declared.name} is up: {nodes}", err=True)
     click.echo(f"see `ebpfnet lab show {declared.name}` for what to try", err=True)
 
 
@@ -316,7 +318,7 @@ def _row(target: Target) -> str:
 def _print_matrix(outcome: Outcome, targets: Sequence[Target]) -> None:
     """Targets down, in this order, sources across; what is not as declared has a mark."""
     sources = list(dict.fromkeys(cell.source for cell in outcome.cells))
-    if len(sources) > _WIDEST_MATRIX:
+    if len(sources) > _MANY:
         for cell in outcome.differing:
             click.echo(f"{cell.source} -> {_row(cell.target)}: {_entry(cell)}")
         reached = sum(cell.round_trip is not None for cell in outcome.cells)

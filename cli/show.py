@@ -93,6 +93,13 @@ _VIEWS: Final[dict[str, tuple[str, dict[str, str]]]] = {
         },
     ),
 }
+# What there is none of where a table is empty; the word for the view where that is no jargon.
+_NOTHING: Final = {
+    "addr": "addresses",
+    "neigh": "neighbours",
+    "fdb": "forwarding entries",
+    "nat": "rules that translate addresses",
+}
 _LISTED: Final = "\n".join(f"  {name:8}{line}" for name, (line, _) in _VIEWS.items())
 
 
@@ -135,7 +142,7 @@ def show(view: str, node: str, form: str) -> None:
     from datapath.views import tables
 
     rows = tables.VIEWS[view](names.node(node))
-    output.rows(form, rows, _VIEWS[view][1], empty=f"no {view} in {node}")
+    output.rows(form, rows, _VIEWS[view][1], empty=f"no {_NOTHING.get(view, view)} in {node}")
 
 
 @click.group(

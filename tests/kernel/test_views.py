@@ -141,6 +141,18 @@ def test_rules_that_translate(name: str) -> None:
         hosts.ip("netns", "del", name)
 
 
+def test_an_empty_table_says_in_words_what_there_is_none_of(name: str) -> None:
+    hosts.ip("netns", "add", name)
+    try:
+        words = {"fdb": "forwarding entries", "neigh": "neighbours", "routes": "routes"}
+        for view, nothing in words.items():
+            done = hosts.ebpfnet("show", view, name)
+            assert (done.stdout, done.stderr) == ("", f"no {nothing} in {name}\n")
+            assert show(view, name) == []
+    finally:
+        hosts.ip("netns", "del", name)
+
+
 def test_neighbours_are_forgotten_apart_from_permanent_ones(joined: ByHand) -> None:
     one, veth = joined.namespaces[0], joined.ifnames[0]
     permanent = ("lladdr", "02:00:00:00:00:09", "dev", veth, "nud", "permanent")
