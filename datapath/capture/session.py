@@ -70,16 +70,12 @@ class Arrivals:
             self._room -= _size(frame)
         self._queue.put(frame)
 
-    def collect(self) -> bool:
-        """Have whatever has come take its place; waits a little for something, and says if any."""
-        try:
-            heapq.heappush(self._waiting, self._queue.get(timeout=_LATE))
-        except queue.Empty:
-            return False
+    def collect(self) -> None:
+        """Have whatever has come take its place; waits a little where nothing has."""
         with suppress(queue.Empty):
+            heapq.heappush(self._waiting, self._queue.get(timeout=_LATE))
             while True:
                 heapq.heappush(self._waiting, self._queue.get_nowait())
-        return True
 
     def take(self, before: int) -> Iterator[Frame]:
         """The frames collected that are older than `before`, in order of time."""
@@ -116,13 +112,18 @@ class Capture:
         self._ended = True
 
     def frames(self) -> Iterator[Frame]:
-        """Frames in time order. Raises EbpfnetError where an interface goes away."""
+        """Frames in time order. Raises EbpfnetError after those of an interface that goes away."""
         while not self._ended:
             now = time.time_ns()
-            if not self._arrivals.collect():
+            self._arrivals.collect()
+            yield from self._arrivals.take(before=now - int(_LATE * _NS))
+            try:
                 for tap in self._taps:
                     tap.check()
-            yield from self._arrivals.take(before=now - int(_LATE * _NS))
+            except EbpfnetError:
+                self._arrivals.collect()
+                yield from self._arrivals.take(before=time.time_ns())
+                raise
         end = time.time_ns()
         while time.time_ns() < end + int(_LATE * _NS):
             self._arrivals.collect()

@@ -203,6 +203,29 @@ def test_ctrl_c_ends_a_capture_with_what_passed_just_before(
     assert said == "2 frames\n"
 
 
+def test_an_interface_that_goes_away_ends_a_capture_however_busy_others_are(
+    joined: ByHand, name: str
+) -> None:
+    one, ifname = joined.namespaces[0], f"{name}x"
+    hosts.ip("link", "add", ifname, "up", "type", "bridge")
+    with capturing(one, f"host:{ifname}") as process:
+        ping = subprocess.Popen(
+            ["ip", "netns", "exec", one, "ping", "-i", "0.01", joined.addresses[1]],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            assert process.stdout
+            assert "echo" in process.stdout.readline()
+            hosts.ip("link", "del", ifname)
+            said = process.communicate(timeout=30)[1]
+        finally:
+            ping.kill()
+            ping.wait()
+    assert process.returncode == 1
+    assert f"ebpfnet: capturing at host:{ifname}: " in said
+    assert "interface disappeared" in said
+
+
 def test_a_capture_that_is_killed_leaves_no_tcpdump(joined: ByHand) -> None:
     with capturing(joined.namespaces[0], "udp port 9") as process:  # which nothing sends to
         (tcpdump,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
