@@ -404,6 +404,25 @@ def test_picture_has_a_box_for_each_node_and_a_line_for_each_link(preset: Lab) -
             ) != (False, False)
 
 
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_what_a_preset_says_to_try_is_there_to_be_tried(preset: Lab) -> None:
+    quoted = [line for each in preset.tries for line in re.findall("`(ebpfnet .*?)`", each.see)]
+    namespaces = {planning.netns_name(preset.name, node) for node in preset.nodes}
+    for line in [*(each.run for each in preset.tries), *quoted]:
+        words = shlex.split(line)
+        if words[:3] == ["ebpfnet", "lab", "exec"]:
+            assert words[3] in preset.nodes, line
+            assert words[4] == "--"
+        elif words[:2] in (["ebpfnet", "show"], ["ebpfnet", "capture"]):
+            assert words[-1].partition(":")[0] in namespaces, line
+        elif "--lab" in words:
+            assert words[words.index("--lab") + 1] == preset.name
+            assert groups.switchable(preset)
+        elif "--network" in words:
+            declared = [group.network for group in groups.declared(preset)]
+            assert words[words.index("--network") + 1] in declared
+
+
 def test_the_machine_itself_may_be_in_several_labs(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "title: t\nnodes: {host: {}, a: {}}"
     labs = [load(text, FILE, name) for name in ("mine", "yours")]
