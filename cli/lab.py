@@ -400,7 +400,8 @@ def down(name: str, everything: bool) -> None:
 
     if everything and name:
         raise click.UsageError("--all takes no LAB")
-    names = catalogue.journalled() if everything else [name or catalogue.standing("").name]
+    one = catalogue.name_of(name) if name else ""
+    names = catalogue.journalled() if everything else [one or catalogue.standing("").name]
     if not names:
         click.echo("no lab is up", err=True)
     errors: list[EbpfnetError] = []

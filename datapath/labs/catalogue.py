@@ -93,7 +93,7 @@ def declared(text: str) -> Lab:
 
     Raises InvalidInput, which names file and line; NotFound.
     """
-    if "/" in text or text.endswith(_SUFFIXES):
+    if _is_file(text):
         return _read(Path(text))
     preset = PRESETS / f"{text}.yaml"
     if not preset.is_file():
@@ -103,13 +103,26 @@ def declared(text: str) -> Lab:
     return _read(preset)
 
 
-def standing(name: str) -> Lab:
-    """The lab of this name that is up; the only one for "". Raises NotFound, InvalidInput."""
+def _is_file(text: str) -> bool:
+    return "/" in text or text.endswith(_SUFFIXES)
+
+
+def name_of(text: str) -> str:
+    """A lab's name, by itself or as the file has it. Raises as `declared` for a file."""
+    return declared(text).name if _is_file(text) else text
+
+
+def standing(text: str) -> Lab:
+    """The lab of this name, or of this file's, that is up; the only one for "".
+
+    Raises NotFound, InvalidInput.
+    """
+    name = name_of(text)
     labs = running()
     found = [lab for lab in labs if lab.name == name] if name else labs
     if not found:
         said = f"lab {name} is not up" if name else "no lab is up"
-        raise NotFound(said, remedy=f"ebpfnet lab up {name or 'bridge'}")
+        raise NotFound(said, remedy=f"ebpfnet lab up {text or 'bridge'}")
     if len(found) > 1:
         raise InvalidInput(
             "several labs are up", remedy=f"name one of {', '.join(lab.name for lab in found)}"

@@ -225,12 +225,13 @@ def test_command_line_brings_a_file_up_tells_of_it_and_takes_it_down(
         assert "no command" in lab("exec", "a", "--", "no-such-command", code=2).stderr
 
         assert " ms" in lab("check").stdout
+        assert " ms" in lab("check", str(file)).stdout
         hosts.ip("-n", f"{name}-b", "addr", "del", "10.7.9.2/24", "dev", "eth0")
         failed = lab("check", name, code=1)
         assert "no (!)" in failed.stdout
         assert "a does not reach b 10.7.9.2" in failed.stderr
     finally:
-        kit.run("lab", "down", "--all")
+        assert f"lab {name} is down" in kit.run("lab", "down", str(file)).stderr
     assert "is not up" in lab("down", name, code=1).stderr
 
 
