@@ -89,7 +89,9 @@ def main() -> None:
         click.echo(error.format_message())
         code = 0
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "ebpfnet"
+        # An option without its value knows no context.
+        typed = [word for word in sys.argv[1:2] if word in COMMANDS]
+        path = error.ctx.command_path if error.ctx else " ".join(["ebpfnet", *typed])
         _complain(f"{error.format_message().rstrip('.')}; see `{path} --help`")
         code = EXIT_USAGE
     except click.ClickException as error:

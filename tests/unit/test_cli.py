@@ -160,6 +160,7 @@ def test_version_is_the_distributions_own() -> None:
         (["status", "-o", "nonsense"], "json"),
         (["endpoint", "get"], "Missing argument"),
         (["completion"], "bash, zsh, fish"),
+        (["compare", "--between", "a"], "requires 2 arguments; see `ebpfnet compare --help`"),
         (["attach", "--lab", "x", "--network", "y"], "--lab goes with --mode and --hook alone"),
         (["detach", "--lab", "x", "--network", "y"], "--lab takes neither"),
         (["detach", "--all", "--network", "y"], "--all takes no --network"),
