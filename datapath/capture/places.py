@@ -65,7 +65,7 @@ def places(words: Sequence[str]) -> tuple[list[Place], str]:
     An interface may follow its node as a word of its own; the last word is a filter where it is
     neither. Raises as `place`.
     """
-    found: dict[Place, None] = {}
+    found: dict[tuple[int, str], Place] = {}  # by inode, for a node has several names
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -73,12 +73,13 @@ def places(words: Sequence[str]) -> tuple[list[Place], str]:
             names.node(word.rpartition(":")[0] or word)
         except NotFound:
             if found and not rest:
-                return list(found), word
+                return list(found.values()), word
             raise
         if ":" not in word and rest and _has_interface(word, rest[0]):
             word = f"{word}:{rest.pop(0)}"
-        found[place(word)] = None
-    return list(found), ""
+        one = place(word)
+        found.setdefault((one.node.inode, one.ifname), one)
+    return list(found.values()), ""
 
 
 def _has_interface(node: str, ifname: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from datapath.capture import places
 from datapath.labs import catalogue, lifecycle
 from tests.support import hosts
 from tests.support.hosts import ByHand
@@ -174,8 +175,8 @@ def test_frames_of_several_places_come_in_order_and_in_one_file(
 ) -> None:
     one, other = joined.namespaces
     file = tmp_path / "both.pcapng"
-    places = (one, other, f"host:{joined.bridge}")
-    with capturing(*places, "-w", str(file), "-f", "icmp", "-c", "6") as process:
+    watched = (one, other, f"host:{joined.bridge}")
+    with capturing(*watched, "-w", str(file), "-f", "icmp", "-c", "6") as process:
         assert hosts.ping(one, joined.addresses[1])
         lines = process.communicate(timeout=30)[0].splitlines()
     assert process.returncode == 0
@@ -188,6 +189,18 @@ def test_frames_of_several_places_come_in_order_and_in_one_file(
     assert all("10.1.0.1 > 10.1.0.2: ICMP echo request" in line for line in told[:3])
     times = [float(line.split()[0]) for line in told]
     assert times == sorted(times)
+
+
+def test_a_place_is_one_by_whatever_name(joined: ByHand) -> None:
+    one = joined.namespaces[0]
+    with subprocess.Popen(["ip", "netns", "exec", one, "sleep", "60"]) as process:
+        try:
+            inside, its = Path(f"/run/netns/{one}"), Path(f"/proc/{process.pid}/ns/net")
+            assert hosts.until(lambda: its.stat().st_ino == inside.stat().st_ino)
+            found, _ = places([one, str(process.pid), f"{process.pid}:{joined.ifnames[0]}"])
+        finally:
+            process.kill()
+    assert [place.label for place in found] == [f"{one}:{joined.ifnames[0]}"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
