@@ -5,6 +5,7 @@ It would say so halfway, in a word, and not where that is written.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from datapath.labs.document import Fields, Item
@@ -60,17 +61,27 @@ def _version(tunnel: Interface) -> int:
 
 def _check_ipv6(lab: Lab, end: End, item: Item) -> None:
     """That an interface has IPv6 at all: once it has been too small, it stays without."""
-    parent = lab.parent_of(end)
-    mtus = [*lab.mtus_of(end), *(lab.mtus_of(parent) if parent else ())]
-    if mtus and min(mtus) < _MIN_MTU_IPV6:
+    mtu = min(_mtus(lab, end, set()), default=_USUAL_MTU)
+    if mtu < _MIN_MTU_IPV6:
         item.refuse(
-            f"IPv6 does without an interface with an MTU of {min(mtus)}",
+            f"IPv6 does without an interface with an MTU of {mtu}",
             remedy=f"make it {_MIN_MTU_IPV6} or more, or leave the address out",
         )
     sysctls = lab.nodes[end.node].sysctls
     for name in ("all", end.ifname.replace(".", "/")):
         if sysctls.get(f"net.ipv6.conf.{name}.disable_ipv6") == "1":
             item.refuse(f"a sysctl takes IPv6 from {end.ifname}", remedy="leave one of them out")
+
+
+def _mtus(lab: Lab, end: End, passed: set[End]) -> Iterator[int]:
+    """All that an interface may have at a time: its own, its ports', of what it stands on."""
+    if end not in passed:
+        passed.add(end)
+        yield from lab.mtus_of(end)
+        ports = lab.nodes[end.node].interfaces.values()
+        below = [End(end.node, port.name) for port in ports if port.master == end.ifname]
+        for other in filter(None, (lab.parent_of(end), *below)):
+            yield from _mtus(lab, other, passed)
 
 
 def _check_stand(lab: Lab, end: End, parent: End, item: Item) -> None:

@@ -28,14 +28,13 @@ def _ipv4(item: Item) -> Option:
     return str(item.parsed(IPv4Address, "an IPv4 address", "192.168.0.1"))
 
 
-def _address(item: Item) -> Option:
-    return str(item.parsed(ip_address, "an address", "192.168.0.1"))
-
-
-def _own_address(item: Item) -> Option:
+def _machine(item: Item) -> Option:
     address = item.parsed(ip_address, "an address", "192.168.0.1")
     if address.is_multicast:
-        item.refuse(f"{address} cannot be an interface's own address")
+        item.refuse(
+            f"{address} is a group's address, for which a tunnel would need an interface",
+            remedy="write one machine's, and those of more below fdb:",
+        )
     return str(address)
 
 
@@ -56,8 +55,8 @@ KINDS: Final = {
     "vxlan": Kind(
         {
             "id": _number(0, (1 << 24) - 1),
-            "local": _own_address,
-            "remote": _address,
+            "local": _machine,
+            "remote": _machine,
             "port": _number(1, 65535),
             "learning": Item.boolean,
         },

@@ -107,7 +107,13 @@ def test_routes_that_the_kernel_would_not_take(routes: str, words: str) -> None:
             "v0: {type: vxlan, id: 1, local: 10.0.0.2, remote: 'fd00::9'}",
             "10.0.0.2 and fd00::9 are one IPv4, the other IPv6",
         ),
-        ("v0: {type: vxlan, id: 1, local: 224.0.0.1}", "224.0.0.1 cannot be an interface's own"),
+        ("v0: {type: vxlan, id: 1, local: 224.0.0.1}", "224.0.0.1 is a group's address"),
+        ("v0: {type: vxlan, id: 1, remote: 'ff02::1'}", "ff02::1 is a group's address"),
+        (
+            "br0: {type: bridge, ports: t, addresses: 'fd00::9/64'}\n"
+            "      t: {type: tap, mtu: 999}",
+            "IPv6 does without an interface with an MTU of 999",
+        ),
         (
             "m0: {type: macvlan, parent: eth0}\n"
             "      m1: {type: macvlan, parent: eth0, mode: passthru}",
