@@ -11,9 +11,9 @@ from datapath.errors import Conflict
 from datapath.labs import catalogue, groups, lifecycle, needs, planning, switching
 from datapath.labs.model import Lab
 from datapath.network import Network
-from tests.kernel.test_labs import standing, wrong
 from tests.support import hosts, inventory
 from tests.support.crash import Judge, Launcher
+from tests.support.labs import standing, wrong
 
 
 def unsettled(labs: list[Lab]) -> list[str]:

@@ -20,6 +20,7 @@ from datapath.labs.loader import load
 from datapath.labs.model import Lab
 from tests.support import hosts, inventory
 from tests.support.crash import Judge, Launcher, Run
+from tests.support.labs import standing, wrong
 
 # Something of each that a lab can declare and this kernel can make.
 EVERYTHING = """\
@@ -86,25 +87,9 @@ reach: {a: all, b: [10.7.9.1], host: [10.7.8.2]}
 """
 
 
-@contextmanager
-def standing(lab: Lab) -> Iterator[Lab]:
-    lifecycle.up(lab)
-    try:
-        yield lab
-    finally:
-        lifecycle.down(lab.name)
-
-
 @pytest.fixture
 def pair(name: str) -> Lab:
     return load(PAIR.replace("NAME", name), "pair.yaml", name)
-
-
-def wrong(lab: Lab) -> list[str]:
-    return [
-        f"{lab.name}: {cell.source} -> {cell.target} took {cell.round_trip}"
-        for cell in checks.check(lab).differing
-    ]
 
 
 def comparable() -> inventory.Inventory:
