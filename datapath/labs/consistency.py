@@ -17,10 +17,11 @@ def check(lab: Lab, fields: Fields) -> None:
     if lab.ebpf:
         _check_ebpf(lab, lab.ebpf.nodes, fields["ebpf"])
     nodes = fields["nodes"].entries()
+    linked = {end for link in lab.links for end in link.ends}
     for node in lab.nodes.values():
         items = Fields(nodes[node.name].entries())
         for name, item in items.value("interfaces", Item.entries, {}).items():
-            _check_interface(lab, node, node.interfaces[name], item)
+            _check_interface(lab, node, node.interfaces[name], item, linked)
         _check_devices(node, items)
         feasible.check(lab, node, items)
 
@@ -60,10 +61,12 @@ def _check_ebpf(lab: Lab, nodes: tuple[str, ...], item: Item) -> None:
             )
 
 
-def _check_interface(lab: Lab, node: Node, interface: Interface, item: Item) -> None:
+def _check_interface(
+    lab: Lab, node: Node, interface: Interface, item: Item, linked: set[End]
+) -> None:
     fields = item.entries() if item.kind == "a mapping" else {}
     if interface.kind == VETH:
-        if not any(End(node.name, interface.name) in link.ends for link in lab.links):
+        if End(node.name, interface.name) not in linked:
             item.refuse(
                 "no link ends here, and it has no type",
                 remedy=f"add a link, or type: with one of {', '.join(KINDS)}",

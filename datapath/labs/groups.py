@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -42,9 +43,16 @@ def switchable(lab: Lab) -> list[Group]:
     """
     if lab.ebpf:
         return []
+    links = Counter(frozenset(end.node for end in link.ends) for link in lab.links)
+    parents = {
+        interface.parent.node or node.name
+        for node, interface in lab.interfaces()
+        if interface.parent
+    }
     places: dict[tuple[str, str, int], list[str]] = {}
     for near, far in _ends(lab):
-        if _is_leaf(lab, near, far) and (segment := _segment(lab, near)):
+        alone = links[frozenset((near.node, far.node))] == 1 and far.node not in parents
+        if alone and _is_leaf(lab, far) and (segment := _segment(lab, near)):
             places.setdefault((near.node, *segment), []).append(far.node)
     return _named(lab, [(node, each) for (node, _, _), each in places.items() if len(each) > 1])
 
@@ -97,15 +105,10 @@ def _pvid(interface: Interface) -> int:
     return next((vlan.vid for vlan in interface.vlans if vlan.pvid), _DEFAULT_PVID)
 
 
-def _is_leaf(lab: Lab, near: End, far: End) -> bool:
-    links = sum({near.node, far.node} == {end.node for end in link.ends} for link in lab.links)
-    is_parent = any(
-        interface.parent and (interface.parent.node or node.name) == far.node
-        for node, interface in lab.interfaces()
-    )
-    interface = lab.nodes[far.node].interfaces[far.ifname]
-    alone = links == 1 and not is_parent and not _forwards(lab, far.node)
-    return far.node != HOST and alone and bool(interface.addresses) and not interface.master
+def _is_leaf(lab: Lab, end: End) -> bool:
+    interface = lab.nodes[end.node].interfaces[end.ifname]
+    alone = end.node != HOST and not _forwards(lab, end.node)
+    return alone and bool(interface.addresses) and not interface.master
 
 
 def _forwards(lab: Lab, node: str) -> bool:
