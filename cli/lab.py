@@ -6,19 +6,16 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from cli import options, output
+from cli import options, output, topology
 from datapath.errors import Conflict, EbpfnetError, InvalidInput
 
 if TYPE_CHECKING:
-    from datapath.labs.checks import Cell, Outcome
-    from datapath.labs.model import Lab, Target
-
-_MANY: Final = 12  # nodes; what has more is told in words
+    from datapath.labs.model import Lab
 
 
 def _complete_node(
@@ -119,7 +116,7 @@ def up(source: str) -> None:
 
     declared = catalogue.declared(source)
     lifecycle.up(declared, Progress("building"))
-    few = len(declared.nodes) <= _MANY
+    few = len(declared.nodes) <= topology.MANY
     nodes = ", ".join(declared.nodes) if few else f"{len(declared.nodes)} nodes"
     click.echo(f"lab {declared.name} is up: {nodes}", err=True)
     click.echo(f"see `ebpfnet lab show {declared.name}` for what to try", err=True)
@@ -151,9 +148,9 @@ def show(source: str, as_commands: bool, as_yaml: bool, form: str) -> None:
         for command in planning.commands(shown):
             click.echo(command)
     elif form != "table":
-        output.document(form, {**_document(shown), "joined": _joined(shown)})
+        output.document(form, topology.document(shown))
     else:
-        _tell(shown)
+        topology.tell(shown)
 
 
 def _meant(source: str) -> Lab:
@@ -164,73 +161,6 @@ def _meant(source: str) -> Lab:
     if not source:
         return catalogue.standing("")
     return up.get(source) or catalogue.declared(source)
-
-
-def _document(shown: Lab) -> dict[str, Any]:
-    return {
-        "name": shown.name,
-        "title": shown.title,
-        "teaches": shown.teaches,
-        "try": [{"run": each.run, "see": each.see} for each in shown.tries],
-        "nodes": {
-            node.name: {
-                interface.name: {
-                    "type": interface.kind,
-                    "addresses": [str(address) for address in interface.addresses],
-                }
-                for interface in node.interfaces.values()
-            }
-            for node in shown.nodes.values()
-        },
-        "links": [[str(end) for end in link.ends] for link in shown.links],
-    }
-
-
-def _joined(shown: Lab) -> list[dict[str, Any]]:
-    """Networks that join nodes of a lab, where it is up; with `error` for one that is half made."""
-    from datapath import status
-    from datapath.labs import switching
-
-    if not _is_up(shown):
-        return []
-    told = ("network", "mode", "hook", "otherwise", "error")
-    return [
-        {
-            "node": group.node,
-            "members": list(group.members),
-            **{key: value for key, value in status.of(group.network).items() if key in told},
-        }
-        for group in switching.joined(shown)
-    ]
-
-
-def _is_up(shown: Lab) -> bool:
-    from datapath.labs import catalogue
-
-    return shown.name in {each.name for each in catalogue.running()}
-
-
-def _tell(shown: Lab) -> None:
-    from datapath.labs.drawing import draw
-
-    click.echo(f"{shown.name}: {shown.title}\n")
-    if shown.teaches:
-        click.echo(f"{shown.teaches}\n")
-    click.echo(draw(shown))
-    networks = _joined(shown)
-    if shown.ebpf and _is_up(shown) and not networks:
-        click.echo("\nDeclared to be joined by eBPF, which it is not now:")
-        click.echo(f"  ebpfnet attach --lab {shown.name}")
-    for network in networks:
-        way = network.get("error") or f"mode {network['mode']} at {network['hook']}"
-        click.echo(f"\nJoined by eBPF at {network['node']}: {', '.join(network['members'])}")
-        click.echo(f"  network {network['network']}, {way}")
-    if shown.tries:
-        click.echo("\nTry:")
-    for each in shown.tries:
-        click.echo(f"  {each.run}")
-        if each.see:
-            click.echo(f"      {each.see}")
 
 
 @lab.command(
@@ -286,64 +216,17 @@ def check(name: str, form: str) -> None:
     checked = catalogue.standing(name)
     outcome = checks.check(checked)
     if form != "table":
-        output.document(form, [_cell_document(cell) for cell in outcome.cells])
+        output.document(form, [topology.cell_document(cell) for cell in outcome.cells])
     else:
-        _print_matrix(outcome, checked.targets)
+        topology.print_matrix(outcome, checked.targets)
     if outcome.differing:
         first = outcome.differing[0]
         does = "does not reach" if first.expected else "reaches"
         raise Conflict(
             f"lab {checked.name} is not as declared in {len(outcome.differing)} of "
-            f"{len(outcome.cells)} tries: {first.source} {does} {_row(first.target)}",
+            f"{len(outcome.cells)} tries: {first.source} {does} {topology.name(first.target)}",
             remedy="see what has changed, or bring it up anew",
         )
-
-
-def _cell_document(cell: Cell) -> dict[str, Any]:
-    return {
-        "source": cell.source,
-        "target": str(cell.target),
-        "node": cell.target.node,
-        "expected": cell.expected,
-        "reached": cell.round_trip is not None,
-        "round_trip_ms": None if cell.round_trip is None else round(cell.round_trip * 1e3, 4),
-        "as_declared": cell.as_declared,
-    }
-
-
-def _row(target: Target) -> str:
-    return f"{target.node} {target}".strip()
-
-
-def _print_matrix(outcome: Outcome, targets: Sequence[Target]) -> None:
-    """Targets down, in this order, sources across; what is not as declared has a mark."""
-    sources = list(dict.fromkeys(cell.source for cell in outcome.cells))
-    if len(sources) > _MANY:
-        for cell in outcome.differing:
-            click.echo(f"{cell.source} -> {_row(cell.target)}: {_entry(cell)}")
-        reached = sum(cell.round_trip is not None for cell in outcome.cells)
-        click.echo(
-            f"{reached} of {len(outcome.cells)} tries got an answer, "
-            f"{len(outcome.cells) - len(outcome.differing)} as declared"
-        )
-    else:
-        rows = {target: {"": _row(target)} for target in targets}
-        for cell in outcome.cells:
-            rows[cell.target][cell.source] = _entry(cell)
-        headings = {"": "to", **{source: f"from {source}" for source in sources}}
-        output.rows(
-            "table",
-            [row for row in rows.values() if len(row) > 1],
-            headings,
-            empty="there is nobody to be reached",
-        )
-    if len(outcome.cells) < outcome.possible:
-        click.echo(f"tried {len(outcome.cells)} of {outcome.possible} pairs", err=True)
-
-
-def _entry(cell: Cell) -> str:
-    answer = "no" if cell.round_trip is None else f"{cell.round_trip * 1e3:.3f} ms"
-    return answer if cell.as_declared else f"{answer} (!)"
 
 
 @lab.command(

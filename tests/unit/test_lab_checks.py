@@ -2,7 +2,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from cli.lab import _print_matrix
+from cli.topology import print_matrix
 from datapath.labs.checks import Cell, Outcome
 from datapath.labs.model import Target
 
@@ -27,7 +27,7 @@ def outcome(nodes: int) -> Outcome:
 
 
 def test_matrix_has_a_column_for_each_source(capsys: pytest.CaptureFixture[str]) -> None:
-    _print_matrix(outcome(3), [*targets(3), Target(IPv4Address("10.0.0.9"))])
+    print_matrix(outcome(3), [*targets(3), Target(IPv4Address("10.0.0.9"))])
     assert capsys.readouterr().out.splitlines() == [
         "to           from n0    from n1    from n2",
         "n0 10.0.0.0  -          no (!)     no (!)",
@@ -40,7 +40,7 @@ def test_matrix_has_a_column_for_each_source(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_matrix_too_wide_to_read_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    _print_matrix(outcome(20), targets(20))
+    print_matrix(outcome(20), targets(20))
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first == "n1 -> n0 10.0.0.0: no (!)"
     assert last == "722 of 760 tries got an answer, 722 as declared"
