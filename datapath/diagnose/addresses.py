@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from ipaddress import IPv4Interface, ip_address
+from ipaddress import IPv4Interface, ip_address, ip_interface
+from typing import Final
 
 from datapath.diagnose.causes import Cause
+from datapath.diagnose.segment import segment
 from datapath.diagnose.walk import Address
 from datapath.diagnose.world import Interface, Node, Port, World
 from datapath.errors import InvalidInput
 from datapath.names import inside
+
+_BLANK: Final = "ADDRESS/LENGTH"
 
 
 def chosen(sender: Node, receiver: Node, to: str = "") -> tuple[Address, Address] | None:
@@ -34,6 +38,9 @@ def chosen(sender: Node, receiver: Node, to: str = "") -> tuple[Address, Address
         if source.version == target.version
         if source.ip != target.ip or sender is receiver
     ]
+    # What the sender has itself, too (docker0's address, on many machines), it would not ask for.
+    own = [address.ip for address in _usable(sender)]
+    pairs = [(s, t) for s, t in pairs if t.ip not in own] or pairs
     near = [(s, t) for s, t in pairs if t.ip in s.network or s.ip in t.network]
     ordered = sorted(near, key=_version) + sorted(pairs, key=_version)
     if not ordered:
@@ -41,7 +48,6 @@ def chosen(sender: Node, receiver: Node, to: str = "") -> tuple[Address, Address
     source, target = min(ordered, key=_version)
     # What the kernel takes for source, where it has a way at all.
     told = sender.lookup(str(target.ip)).source
-    own = [address.ip for address in _usable(sender)]
     return (ip_address(told) if told and ip_address(told) in own else source.ip), target.ip
 
 
@@ -56,24 +62,28 @@ def _usable(node: Node) -> list[Interface]:
 def lacking(world: World, node: Node, other: Node) -> Iterator[Cause]:
     """Why nothing can be tried, as far as it is this node's: it has no interface or no address.
 
-    Or it has the other's, of which the one that comes first by name is taken for right.
+    Or it has the other's, of which the one that comes first by name is taken for right. The node
+    is assumed to have another one from then on, so that what is wrong besides is found as well.
     """
     if set(node.links) <= {"lo"}:
         yield _without_interface(world, node, other)
     elif not any(address.version == 4 for address in _usable(node)):
         yield _without_address(world, node, other)
     else:
-        for ifname, address, _ in node.addresses:
+        for ifname, address, _ in tuple(node.addresses):
             if address.ip in [each.ip for each in _usable(other)] and node.name > other.name:
+                free = _free(world, address)
                 yield Cause(
                     "duplicate-address",
                     f"{ifname} in {node.name}",
                     f"{address.ip} is an address of {other.name} and of {node.name}",
                     " && ".join(
                         inside(node.netns, "ip", "addr", *words, "dev", ifname)
-                        for words in (("del", address), ("add", _free(world, address)))
+                        for words in (("del", address), ("add", free or _BLANK))
                     ),
                 )
+                if free:
+                    node.assume(ifname, free, instead_of=address)
 
 
 def _without_interface(world: World, node: Node, other: Node) -> Cause:
@@ -107,19 +117,25 @@ def _is_used(world: World, port: Port) -> bool:
 
 
 def _without_address(world: World, node: Node, other: Node) -> Cause:
-    ifname = next((name for name in node.links if name != "lo"), "eth0")
+    """To be given to the interface that leads to the other node, where one does."""
+    ports = [Port(node, name) for name in node.links if name != "lo"]
+    ends = {(other.netns.inode, name) for name in other.links if name != "lo"}
+    leading = (port for port in ports if ends & segment(world, port).ports.keys())
+    port = next(leading, ports[0])
     near = next((a for a in _usable(other) if isinstance(a, IPv4Interface)), None)
-    address = _free(world, near) if near else "ADDRESS/LENGTH"
+    free = _free(world, near) if near else None
+    if free:
+        node.assume(port.ifname, free)
     return Cause(
         "no-address",
         node.name,
         f"{node.name} has no IPv4 address",
-        inside(node.netns, "ip", "addr", "add", address, "dev", ifname),
+        inside(node.netns, "ip", "addr", "add", free or _BLANK, "dev", port.ifname),
     )
 
 
-def _free(world: World, near: Interface) -> str:
-    """An address of a subnet that nobody has, with its length; a blank where there is none."""
+def _free(world: World, near: Interface) -> Interface | None:
+    """An address of a subnet that nobody has, with its length; None where there is none."""
     taken = {a.ip for node in world.nodes.values() for _, a, _ in node.addresses}
-    free = next((ip for ip in near.network.hosts() if ip not in taken), "ADDRESS")
-    return f"{free}/{near.network.prefixlen}"
+    free = next((ip for ip in near.network.hosts() if ip not in taken), None)
+    return ip_interface(f"{free}/{near.network.prefixlen}") if free else None

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from datapath.diagnose.causes import Cause
+from datapath.diagnose import joining
+from datapath.diagnose.causes import Cause, see
 from datapath.diagnose.segment import Segment, segment
-from datapath.diagnose.walk import Address, Walk
-from datapath.diagnose.world import Interface, Node, Port, World
+from datapath.diagnose.walk import Address, Leg, Walk
+from datapath.diagnose.world import PAIRS, Interface, Node, Port, World
 from datapath.names import inside
 
 
@@ -26,37 +27,72 @@ class Meant:
 
 
 def meant(world: World, done: Walk, node: Node) -> Meant | None:
-    """The interface on whose segment the target is; else a router that knows the way."""
-    target = {
-        (done.receiver.netns.inode, ifname)
-        for ifname, address, _ in done.receiver.addresses
-        if address.ip == done.target
-    }
+    """The interface on whose segment the target is; else a router that knows the way.
+
+    Else the interface on whose subnet it is: the cable behind it may lead elsewhere.
+    """
+    target = _ports_of(done)
     segments = [segment(world, Port(node, name)) for name in node.links if name != "lo"]
     for reached in segments:
         if target & reached.ports.keys():
             return Meant(reached.start, "")
     for reached in segments:
-        if gateway := next(_gateways(done, reached), None):
+        if gateway := next(_gateways(world, done, reached), None):
             return Meant(reached.start, str(gateway))
+    for ifname, address, _ in node.addresses:
+        if done.target in address.network and address.ip != done.target and ifname != "lo":
+            return Meant(Port(node, ifname), "")
     return None
 
 
-def _gateways(done: Walk, reached: Segment) -> Iterator[Address]:
-    """Addresses of routers to the target, on subnets that the start of a segment is on, too."""
+def _gateways(world: World, done: Walk, reached: Segment) -> Iterator[Address]:
+    """Addresses of routers to the target, on subnets that the start of a segment is on, too.
+
+    Those that know the way first, then those that only need to be told: the target is behind them.
+    """
     start = reached.start
-    networks = [a.network for ifname, a, _ in start.node.addresses if ifname == start.ifname]
+    networks = [
+        address.network
+        for ifname, address, _ in start.node.addresses
+        if ifname == start.ifname and address.version == done.target.version
+    ]
+    found: list[tuple[bool, Address]] = []
     for port in reached.ports.values():
-        node = port.node
-        family = f"ipv{done.target.version}"
-        if node is start.node or node.setting(f"net/{family}/conf/{port.ifname}/forwarding") != "1":
+        if port.node is start.node or port.node is done.receiver:
             continue
-        onward = node.lookup(str(done.target))
-        if onward.refused or onward.local or onward.ifname == port.ifname:
-            continue
-        for ifname, address, _ in node.addresses:
+        for ifname, address, _ in port.node.addresses:
             if ifname == port.ifname and any(address.ip in network for network in networks):
-                yield address.ip
+                if _forwards(done, port):
+                    found.append((False, address.ip))
+                elif _is_before(world, done, port):
+                    found.append((True, address.ip))
+    yield from (address for _, address in sorted(found, key=lambda each: each[0]))
+
+
+def _forwards(done: Walk, port: Port) -> bool:
+    """Whether a node sends what comes in by an interface on to the target, by another."""
+    family = f"ipv{done.target.version}"
+    onward = port.node.lookup(str(done.target))
+    return (
+        port.node.setting(f"net/{family}/conf/{port.ifname}/forwarding") == "1"
+        and not (onward.refused or onward.local)
+        and onward.ifname != port.ifname
+    )
+
+
+def _is_before(world: World, done: Walk, port: Port) -> bool:
+    """Whether the target is on a segment of another interface of a node."""
+    others = (Port(port.node, name) for name in port.node.links if name not in ("lo", port.ifname))
+    target = _ports_of(done)
+    return any(target & segment(world, other).ports.keys() for other in others)
+
+
+def _ports_of(done: Walk) -> set[tuple[int, str]]:
+    return {
+        (done.receiver.netns.inode, ifname)
+        for ifname, address, _ in done.receiver.addresses
+        if address.ip == done.target
+    }
 
 
 def refused(
@@ -67,6 +103,8 @@ def refused(
     own = [(i, a) for i, a, _ in node.addresses if a.version == target.version]
     if not refusal:
         ifname, address = next((i, a) for i, a in own if a.ip == target)
+        if not way_out and node is not done.sender:
+            return [joining.to_another(done, Port(node, ifname))]
         return [
             Cause(
                 "duplicate-address",
@@ -94,7 +132,7 @@ def refused(
     if way_out and not way_out.gateway and theirs:
         port = way_out.out
         near = next((a for i, a in own if i == port.ifname and a.ip in theirs.network), None)
-        if near:
+        if near and target not in near.network:
             return [
                 Cause(
                     "wrong-prefix-length",
@@ -122,38 +160,56 @@ def _route(target: Address, theirs: Interface | None, way_out: Meant | None) -> 
     if way_out is None:
         return (str(target), "via", "GATEWAY")
     if not way_out.gateway:
-        return (str(target), "dev", way_out.out.ifname)
+        own = (a for i, a, _ in way_out.out.node.addresses if i == way_out.out.ifname)
+        near = next((str(a.network) for a in own if target in a.network), str(target))
+        return (near, "dev", way_out.out.ifname)
     return (str(theirs.network if theirs else target), "via", way_out.gateway)
 
 
-def unreached(world: World, done: Walk, out: Port, hop: Address, gateway: str) -> list[Cause]:
-    """Why the next hop is on no segment that the interface leads to."""
+def _by(way_out: Meant) -> tuple[str, str]:
+    """The words of a route that say by which way."""
+    return ("via", way_out.gateway) if way_out.gateway else ("dev", way_out.out.ifname)
+
+
+def unreached(
+    world: World, done: Walk, reached: Segment, hop: Address, gateway: str
+) -> tuple[Cause, Meant | Leg | None]:
+    """Why the next hop is on no segment that the interface leads to, and how to go on."""
+    out = reached.start
     node, elsewhere = out.node, meant(world, done, out.node)
     if gateway:
+        if unjoined := joining.to_gateway(world, reached, hop):
+            return unjoined.cause, unjoined.leg
         by = (row for row in node.routes if (row.gateway, row.ifname) == (gateway, out.ifname))
-        row, better = next(by, None), elsewhere.gateway if elsewhere else ""
-        return [
-            Cause(
-                "gateway-unreachable",
-                out.where,
-                f"the gateway {hop} of {node.name} is nobody's address behind {out.ifname}",
-                inside(node.netns, "ip", "route", "replace", row.destination, "via", better)
-                if row and better
-                else inside(node.netns, "ip", "route", "show", "via", hop),
-            )
-        ]
-    if elsewhere and not elsewhere.gateway and elsewhere.out.ifname != out.ifname:
-        right = elsewhere.out.ifname
-        return [
-            Cause(
-                "wrong-device",
-                out.where,
-                f"{node.name} sends packets to {done.target} out of {out.ifname}, "
-                f"but {done.receiver.name} is behind {right}",
-                inside(node.netns, "ip", "route", "replace", done.target, "dev", right),
-            )
-        ]
-    return [_not_joined(world, done, out)]
+        row = next(by, None)
+        remedy = see(inside(node.netns, "ip", "route", "show", "via", hop))
+        if elsewhere and (row or not elsewhere.gateway):
+            covered = row.destination if row and elsewhere.gateway else done.target
+            remedy = inside(node.netns, "ip", "route", "replace", covered, *_by(elsewhere))
+        return Cause(
+            "gateway-unreachable",
+            out.where,
+            f"the gateway {hop} of {node.name} is nobody's address behind {out.ifname}",
+            remedy,
+        ), elsewhere
+    other = elsewhere.out if elsewhere and not elsewhere.gateway else out
+    if other != out and not (out.link.kind == "bridge" and _is_loose(other)):
+        right = other.ifname
+        return Cause(
+            "wrong-device",
+            out.where,
+            f"{node.name} sends packets to {done.target} out of {out.ifname}, "
+            f"but {done.receiver.name} is behind {right}",
+            inside(node.netns, "ip", "route", "replace", done.target, "dev", right),
+        ), elsewhere
+    unjoined = joining.gap(world, done, reached, hop)
+    return unjoined.cause, unjoined.leg
+
+
+def _is_loose(port: Port) -> bool:
+    """Whether it is there to be a port of a bridge, and is not: it has no address of its own."""
+    own = (a for i, a, _ in port.node.addresses if i == port.ifname and not a.is_link_local)
+    return port.link.kind in PAIRS and not port.link.master and not any(own)
 
 
 def silent_proxy(done: Walk, reached: Segment, hop: Address) -> tuple[Port, Cause] | None:
@@ -198,42 +254,5 @@ def loop(world: World, done: Walk) -> tuple[Cause, Meant | None]:
             )
             return cause, way_out
     node = done.legs[-1].out.node
-    shown = inside(node.netns, "ip", "route", "get", done.target)
+    shown = see(inside(node.netns, "ip", "route", "get", done.target))
     return Cause("routing-loop", node.name, sentence, shown), None
-
-
-def _not_joined(world: World, done: Walk, out: Port) -> Cause:
-    """Two namespaces with nothing between them: where the cable ends, and where it should go."""
-    near, far = world.peer(out), None
-    for ifname, address, _ in done.receiver.addresses:
-        if address.ip == done.target:
-            far = world.peer(Port(done.receiver, ifname))
-    if near is None:
-        return Cause(
-            "no-peer",
-            out.where,
-            f"{out.where} leads nowhere: the other end of it is in no namespace that is known",
-            inside(out.node.netns, "ip", "-d", "link", "show", out.ifname),
-        )
-    bridge = far.node.by_index.get(far.link.master) if far else None
-    own = near.node.by_index.get(near.link.master)
-    remedy = f"ebpfnet attach {done.sender.name} {done.receiver.name}"
-    if far and far.node is near.node and (bridge or own):
-        port, wanted = (near, bridge) if bridge else (far, own)
-        master = wanted.ifname if wanted else ""
-        remedy = inside(port.node.netns, "ip", "link", "set", port.ifname, "master", master)
-    state = (
-        f"a port of {own.ifname}" if own else "a port of no bridge, and no eBPF program is there"
-    )
-    to = (
-        f"; {done.receiver.name} is at {far.where}"
-        + (f", a port of {bridge.ifname}" if bridge else "")
-        if far
-        else ""
-    )
-    return Cause(
-        "not-joined",
-        " and ".join(sorted((done.sender.name, done.receiver.name))),
-        f"nothing joins {done.sender.name} to {done.receiver.name}: {near.where} is {state}{to}",
-        remedy,
-    )

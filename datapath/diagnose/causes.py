@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 _TOOLS: Final = {
     *("ip", "bridge", "tc", "nft", "sysctl", "ethtool", "nsenter", "ebpfnet"),
     *("iptables-legacy", "ip6tables-legacy"),
 }
-# Words of commands that are no blanks to fill in: chains and verdicts of iptables.
-_UPPER: Final = {"INPUT", "OUTPUT", "FORWARD", "PREROUTING", "POSTROUTING"} | {
-    *("DROP", "REJECT", "ACCEPT")
-}
+# Words that whoever types a remedy is to replace: ADDRESS/24.
+_BLANKS: Final = {"ADDRESS", "LENGTH", "GATEWAY"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +31,19 @@ class Cause:
     @property
     def commands(self) -> list[list[str]]:
         """The remedy as arguments; empty where it is advice, or has blanks to fill in."""
-        found = [shlex.split(part) for part in self.remedy.split(" && ")]
-        runs = all(words[0] in _TOOLS and not any(map(_is_blank, words)) for words in found)
+        try:
+            words = shlex.split(self.remedy)
+        except ValueError:  # prose with an apostrophe
+            return []
+        found = [list(group) for is_and, group in groupby(words, "&&".__eq__) if not is_and]
+        runs = all(command[0] in _TOOLS and not any(map(_is_blank, command)) for command in found)
         return found if runs else []
 
 
+def see(command: str) -> str:
+    """A remedy that only shows where to look: it is never taken for one that mends."""
+    return f"see: {command}"
+
+
 def _is_blank(word: str) -> bool:
-    """Whether it is to be replaced by whoever types it: ADDRESS/LENGTH."""
-    parts = word.split("/")
-    return word not in _UPPER and all(part.isupper() and part.isalpha() for part in parts)
+    return not _BLANKS.isdisjoint(word.split("/"))

@@ -16,8 +16,8 @@ from datapath.diagnose.world import World
 from datapath.errors import InvalidInput
 from datapath.kernel.net.netns import Netns
 
-# What a ping that is answered says nothing about.
-_BEYOND_PING: Final = {"mtu-mismatch"}
+# What a ping that is answered says nothing about: it is short, and anybody may have answered.
+_BEYOND_PING: Final = {"mtu-mismatch", "duplicate-address"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +44,33 @@ def diagnose(
     with World() as world:
         sender, receiver = world.nodes[a.inode], world.nodes[b.inode]
         pair = addresses.chosen(sender, receiver, to)
+        lacking: list[Cause] = []
         if pair is None:
             both = ((sender, receiver), (receiver, sender))
-            causes = [c for node, other in both for c in addresses.lacking(world, node, other)]
-            return Diagnosis(False, a.name, b.name, "", "", tuple(causes))
+            lacking = [c for node, other in both for c in addresses.lacking(world, node, other)]
+            pair = addresses.chosen(sender, receiver, to)  # of those that are assumed by now
+        if pair is None:
+            return Diagnosis(False, a.name, b.name, "", "", tuple(lacking))
         source, target = pair
         echo = "icmp" if target.version == 4 else "ipv6-icmp"
         answer = Packet(target, source, echo, state="established")
         forth = walk(world, Walk(sender, receiver, Packet(source, target, echo)))
         back = walk(world, Walk(receiver, sender, answer))
         ways = [*forth.all(), *back.all()]
-        found = [cause for way in ways for cause in way.causes]
+        found = [*lacking, *(cause for way in ways for cause in way.causes)]
         found += [cause for check in checks.ALL for way in ways for cause in check(world, way)]
         if port:
             found += _of_port(forth, back, protocol, port)
         devices = {each.ifname for way in ways for leg in way.legs for each in leg.way}
         before = witnesses.counted(world, ways)
         with probes.listening(devices) as drops:
-            reached = probes.ping(a, target)
-            outcome = probes.connect(a, target, port) if port and protocol == "tcp" else ""
+            # Who would answer is not the one that is asked about.
+            probing = not lacking and not forth.impostor
+            reached = probing and probes.ping(a, target)
+            tried = probing and port and protocol == "tcp"
+            outcome = probes.connect(a, target, port) if tried else ""
             causes = _agreed(found, reached, outcome, bool(port))
-            if not reached and not causes:
+            if probing and not reached and not causes:
                 reached = probes.ping(a, target, patiently=True)
         dropped = witnesses.counted(world, ways) - before
         if not causes and not (outcome == "open" if outcome else reached):

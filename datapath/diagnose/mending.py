@@ -13,6 +13,8 @@ def mend(cause: Cause) -> bool:
     for command in cause.commands:
         # The kit itself need not be on the PATH.
         program = [sys.executable, "-m", "cli"] if command[0] == "ebpfnet" else command[:1]
-        if subprocess.run([*program, *command[1:]], check=False).returncode:
+        # What they print (sysctl the setting, attach a table) is no part of the diagnosis.
+        done = subprocess.run([*program, *command[1:]], stdout=subprocess.DEVNULL, check=False)
+        if done.returncode:
             return False
     return bool(cause.commands)

@@ -44,6 +44,7 @@ class Walk:
     crossings: list[Crossing] = field(default_factory=list)
     under: list[Walk] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
+    impostor: Node | None = None  # that answers in the receiver's place, since it has the address
     taps: list[Port] = field(default_factory=list)  # where it ends: nobody sees what is behind
 
     @property

@@ -68,6 +68,7 @@ def _leg(world: World, done: Walk, node: Node) -> Leg | None:
     ifname, gateway = lookup.ifname, lookup.gateway
     if lookup.refused or lookup.local:
         meant = astray.meant(world, done, node)
+        done.impostor = node if lookup.local else done.impostor
         done.causes += astray.refused(world, done, node, lookup.refused, meant)
         if meant is None:
             return None
@@ -84,10 +85,19 @@ def _arrived(world: World, done: Walk, out: Port, gateway: str) -> Leg | None:
         done.causes.append(cause)
     if arrival is None:
         done.taps = [each for each in reached.ports.values() if each.link.kind == "tun"]
-        if not done.taps:
-            done.causes += astray.unreached(world, done, out, hop, gateway)
-        return None
+        return None if done.taps else _gone_on(world, done, reached, hop, gateway)
     return Leg(out, arrival, reached.way(arrival), hop, reached)
+
+
+def _gone_on(world: World, done: Walk, reached: Segment, hop: Address, gateway: str) -> Leg | None:
+    """The leg as it would be if what keeps the next hop from being reached were mended."""
+    cause, onward = astray.unreached(world, done, reached, hop, gateway)
+    done.causes.append(cause)
+    if not isinstance(onward, astray.Meant):
+        return onward
+    if (onward.out.key, onward.gateway) == (reached.start.key, gateway):
+        return None
+    return _arrived(world, done, onward.out, onward.gateway)
 
 
 def _owner(done: Walk, reached: Segment, hop: Address) -> Port | None:

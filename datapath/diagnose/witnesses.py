@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from datapath.diagnose.causes import Cause
+from datapath.diagnose.causes import Cause, see
 from datapath.diagnose.probes import Drop
 from datapath.diagnose.walk import Walk
 from datapath.diagnose.world import World
@@ -61,7 +62,7 @@ def last_word(
             "datapath-drop",
             f"network {network}",
             f"the program of network {network} dropped {count} packets as {name}: {meaning}",
-            f"ebpfnet map dump drops --network {network}",
+            see(f"ebpfnet map dump drops --network {network}"),
         )
     for way in ways:
         for port, reader in ((p, r) for p in way.taps for r in world.readers(p)):
@@ -88,7 +89,7 @@ def _of_kernel(ways: list[Walk], told: Drop) -> Cause:
         "dropped",
         where,
         f"the kernel drops packets at {where}: {meaning} (reason {told.reason})",
-        inside(port.node.netns, *shown) if port else " ".join(shown),
+        see(inside(port.node.netns, *shown) if port else " ".join(shown)),
     )
 
 
@@ -97,5 +98,5 @@ def _unknown(way: Walk) -> Cause:
         "unknown",
         way.sender.name,
         f"{way.target} does not answer {way.sender.name}, and nothing says why",
-        f"ebpfnet capture {way.sender.name} {way.receiver.name}",
+        see(shlex.join(["ebpfnet", "capture", way.sender.name, way.receiver.name])),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -38,6 +38,7 @@ class Node:
 
     netns: Netns
     handle: Path  # opens it for as long as the world is open, though its process may have ended
+    _assumed: dict[str, Interface] = field(default_factory=dict, init=False, compare=False)
 
     def run(self, work: Callable[[], T]) -> T:
         """Do something in there; see netns.run_inside."""
@@ -95,9 +96,23 @@ class Node:
         """Whether one of IPv4's switches is on for an interface, by itself or for all of them."""
         return any(self.setting(f"net/ipv4/conf/{each}/{name}") == "1" for each in ("all", ifname))
 
+    def assume(self, ifname: str, address: Interface, instead_of: Interface | None = None) -> None:
+        """Look at it from now on as if an interface had an address, in place of another."""
+        self.addresses[:] = [row for row in self.addresses if row[:2] != (ifname, instead_of)]
+        self.addresses.append((ifname, address, ""))
+        self._assumed[ifname] = address
+
     def lookup(self, destination: str) -> state.Lookup:
-        """The kernel's own route lookup; see state.lookup."""
-        return self.run(lambda: state.lookup(destination))
+        """The kernel's own route lookup (see state.lookup), with what is assumed."""
+        found = self.run(lambda: state.lookup(destination))
+        target = ip_address(destination)
+        if found.refused == "no route" or (
+            found.local and target not in [address.ip for _, address, _ in self.addresses]
+        ):
+            for ifname, address in self._assumed.items():
+                if target in address.network:
+                    return state.Lookup("", ifname, "", str(address.ip), False)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +214,11 @@ class World:
     def peer(self, port: Port) -> Port | None:
         """The other end of a pair; None for what has none, or none that can be reached."""
         return self._linked(port) if port.link.kind in PAIRS else None
+
+    def bridge(self, port: Port) -> Port | None:
+        """The bridge that an interface is a port of."""
+        row = port.node.by_index.get(port.link.master)
+        return Port(port.node, row.ifname) if row and row.kind == "bridge" else None
 
     def parent(self, port: Port) -> Port | None:
         """What an interface stands on, in whichever namespace; None for kinds that stand alone."""

@@ -313,6 +313,30 @@ FAULTS = {
         "macvlan-mode",
         "eth0 in {n}ns2 is a macvlan in mode private",
     ),
+    "address twice, and lo up": Fault(
+        bridge,
+        f"{NS1} link set lo up\n{NS1} addr add 10.1.0.2/24 dev {{n}}veth1",
+        "duplicate-address",
+        "10.1.0.2 is an address of {n}ns1 itself",
+    ),
+    "address of a third, too, who answers": Fault(
+        bridge,
+        "ip addr add 10.1.0.2/24 dev {n}br0",
+        "duplicate-address",
+        "10.1.0.2 is an address of {n}br0 in host and of {n}veth2 in {n}ns2",
+    ),
+    "route of the subnet deleted": Fault(
+        bridge,
+        f"{NS1} route del 10.1.0.0/24 dev {{n}}veth1",
+        "no-route",
+        "{n}ns1 has no route to 10.1.0.2",
+    ),
+    "gateway where none is needed": Fault(
+        bridge,
+        f"{NS1} route add 10.1.0.2/32 via 10.1.0.99",
+        "gateway-unreachable",
+        "the gateway 10.1.0.99 of {n}ns1 is nobody's address behind {n}veth1",
+    ),
     "frames too long": Fault(
         bridge,
         "ip link set {n}brveth2 mtu 1400",
@@ -347,13 +371,16 @@ FAULTS = {
 @contextmanager
 def restored() -> Iterator[None]:
     """What faults change of the host itself is as before in the end."""
-    setting = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
-    before = setting.read_text() if setting.exists() else ""
+    settings = [
+        Path("/proc/sys/net", name)
+        for name in ("bridge/bridge-nf-call-iptables", "ipv4/ip_forward")
+    ]
+    before = {setting: setting.read_text() for setting in settings if setting.exists()}
     try:
         yield
     finally:
-        if before:
-            setting.write_text(before)
+        for setting, value in before.items():
+            setting.write_text(value)
         if Path("/sys/fs/bpf/ebpfnet/default").exists():  # a remedy
             hosts.ebpfnet("detach")
         for line in hosts.run("nft", "list", "tables", "ip").stdout.splitlines():
@@ -385,22 +412,3 @@ def test_a_healthy_lab_is_healthy(name: str, lab: Topology) -> None:
     with lab(name):
         found = between(name, lab)
     assert found.healthy, found
-
-
-@pytest.mark.parametrize(
-    ("commands", "causes"),
-    [
-        (
-            "ip link set {n}brveth1 down\n"
-            "ip netns exec {n}ns2 iptables-legacy -A INPUT -p icmp -j DROP",
-            {"link-down", "firewall"},
-        ),
-        ("ip link set {n}br0 down\nip link set {n}brveth2 nomaster", {"link-down", "not-joined"}),
-    ],
-)
-def test_two_faults_are_both_found(name: str, commands: str, causes: set[str]) -> None:
-    with bridge(name):
-        type_in(commands, n=name)
-        found = between(name, bridge)
-        assert mended(name, bridge, found).healthy
-    assert {cause.cause for cause in found.causes} == causes, found

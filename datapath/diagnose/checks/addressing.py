@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from datapath.diagnose.causes import Cause
 from datapath.diagnose.walk import Leg, Walk
 from datapath.diagnose.world import Node, Port, World
+from datapath.kernel.net import bridge as bridges
 from datapath.names import inside
 
 
@@ -23,7 +25,8 @@ def _twice(leg: Leg) -> Iterator[Cause]:
     others = [port for port in leg.segment.ports.values() if port.key != leg.arrival.key]
     for port in others:
         for ifname, address, _ in port.node.addresses:
-            if ifname == port.ifname and address.ip == leg.hop:
+            claims = ifname == port.ifname and address.ip == leg.hop and port.link.up
+            if claims and not _is_in_vlans(leg.segment.way(port)):
                 yield Cause(
                     "duplicate-address",
                     port.where,
@@ -33,10 +36,10 @@ def _twice(leg: Leg) -> Iterator[Cause]:
                 )
     mac = leg.arrival.link.mac
     for port in others:
-        # A bridge takes the MAC of one of its ports, and ports are never spoken to.
+        # Ports of bridges are never spoken to.
         speaks = any(ifname == port.ifname for ifname, *_ in port.node.addresses)
-        shared = _shares_mac(port) or _shares_mac(leg.arrival)
-        if speaks and mac and port.link.mac == mac and port.link.kind != "bridge" and not shared:
+        shared = port.link.master or _shares_mac(port) or _shares_mac(leg.arrival)
+        if speaks and mac and port.link.mac == mac and not shared:
             # Both ways find the two; the second of them is told of, and gets another.
             first, second = sorted((port, leg.arrival), key=lambda each: each.where)
             other = inside(
@@ -51,9 +54,21 @@ def _twice(leg: Leg) -> Iterator[Cause]:
             )
 
 
+def _is_in_vlans(way: list[Port]) -> bool:
+    """Whether tags may keep the two ends apart, as far as a segment knows."""
+    return any(
+        port.link.kind == "vlan"
+        or (
+            port.link.kind == "bridge"
+            and port.node.run(partial(bridges.filters_vlans, port.ifname))
+        )
+        for port in way
+    )
+
+
 def _shares_mac(port: Port) -> bool:
-    """Whether it has the MAC of what it stands on."""
-    return port.link.kind in ("ipvlan", "vlan") or port.link.macvlan_mode == "passthru"
+    """Whether it has the MAC of what it stands on, or of one of its ports."""
+    return port.link.kind in ("ipvlan", "vlan", "bridge") or port.link.macvlan_mode == "passthru"
 
 
 def _another(mac: str) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from datapath.diagnose.causes import Cause
 from datapath.diagnose.walk import Walk
-from datapath.diagnose.world import Port, World
+from datapath.diagnose.world import PAIRS, Port, World
 from datapath.names import inside
 
 # Kinds that ask for neighbours unless somebody tells them not to.
@@ -62,16 +62,20 @@ def _ports(world: World, way: Walk) -> list[Port]:
 
 def _sizes(way: list[Port]) -> Iterator[Cause]:
     """A frame longer than an interface's MTU is dropped there without a word: it is layer 2."""
-    most = way[0].link.mtu
+    first, last = way[0], way[-1]
+    most = first.link.mtu
     for port in way[1:]:
         # What a bridge forwards is measured at its ports, not at the bridge.
         if port.link.mtu < most and port.link.kind != "bridge":
+            # A cable between two that agree is as wide as they are; else the lesser one counts.
+            wider = port.link.kind in PAIRS and port is not last and last.link.mtu >= most
+            wrong, size = (port, most) if wider else (first, port.link.mtu)
             yield Cause(
                 "mtu-mismatch",
-                port.where,
-                f"{way[0].where} sends packets of up to {most} bytes, "
+                wrong.where,
+                f"{first.where} sends packets of up to {most} bytes, "
                 f"but {port.where} takes {port.link.mtu}: the long ones vanish",
-                inside(way[0].node.netns, "ip", "link", "set", way[0].ifname, "mtu", port.link.mtu),
+                inside(wrong.node.netns, "ip", "link", "set", wrong.ifname, "mtu", size),
             )
             return
 

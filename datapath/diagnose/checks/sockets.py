@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
-from datapath.diagnose.causes import Cause
+from datapath.diagnose.causes import Cause, see
 from datapath.diagnose.walk import Walk
 from datapath.names import inside
 
@@ -22,7 +22,9 @@ def check(way: Walk, protocol: str, port: int) -> Iterator[Cause]:
     where = f"port {port}/{protocol} in {way.receiver.name}"
     shown = inside(way.receiver.netns, "ss", "-lnp", f"--{protocol}", f"sport = :{port}")
     if not bound:
-        yield Cause("nobody-listens", where, f"nobody listens on {where}: start the server", shown)
+        yield Cause(
+            "nobody-listens", where, f"nobody listens on {where}: start the server", see(shown)
+        )
     elif not any(address.is_unspecified or address == way.target for address in bound):
         at = ", ".join(map(str, bound))
         yield Cause(

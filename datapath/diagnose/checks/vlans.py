@@ -38,7 +38,7 @@ def _along(world: World, leg: Leg) -> Iterator[Cause]:
                 tag = 0
             elif after and _stands_on(world, port, after):
                 tag, last = port.link.vlan, port
-        elif before and after and port.link.kind == "bridge" and _filters(port):
+        elif before and after and _are_ports(port, before, after) and _filters(port):
             enters, leaves = (
                 each.node.run(partial(bridges.vlans, each.ifname)) for each in (before, after)
             )
@@ -78,6 +78,13 @@ def _of_another(world: World, last: Port, below: Port, port: Port, tag: int) -> 
         port.where,
         f"frames arrive {said} at {below.where}, but {port.where} is for VLAN {vid}",
         anew.vlan(world, port, tag) if tag else f"put {last.where} in VLAN {vid}",
+    )
+
+
+def _are_ports(bridge: Port, *ports: Port) -> bool:
+    """Of this bridge: one that is to become one has no VLANs yet."""
+    return bridge.link.kind == "bridge" and all(
+        port.node is bridge.node and port.link.master == bridge.link.ifindex for port in ports
     )
 
 
