@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from ipaddress import IPv4Interface, ip_address, ip_interface
+from ipaddress import ip_address, ip_interface
+from itertools import count
 from typing import Final
 
 from datapath.diagnose.causes import Cause
@@ -12,7 +13,7 @@ from datapath.diagnose.segment import segment
 from datapath.diagnose.walk import Address
 from datapath.diagnose.world import Interface, Node, Port, World
 from datapath.errors import InvalidInput
-from datapath.names import inside
+from datapath.names import HOST, inside
 
 _BLANK: Final = "ADDRESS/LENGTH"
 
@@ -67,8 +68,8 @@ def lacking(world: World, node: Node, other: Node) -> Iterator[Cause]:
     """
     if set(node.links) <= {"lo"}:
         yield _without_interface(world, node, other)
-    elif not any(address.version == 4 for address in _usable(node)):
-        yield _without_address(world, node, other)
+    elif version := _missing(node, other):
+        yield _without_address(world, node, other, version)
     else:
         for ifname, address, _ in tuple(node.addresses):
             if address.ip in [each.ip for each in _usable(other)] and node.name > other.name:
@@ -86,6 +87,14 @@ def lacking(world: World, node: Node, other: Node) -> Iterator[Cause]:
                     node.assume(ifname, free, instead_of=address)
 
 
+def _missing(node: Node, other: Node) -> int:
+    """The IP version of which a node should have an address; 0 where it has what it needs."""
+    own, theirs = ({address.version for address in _usable(each)} for each in (node, other))
+    if own and (not theirs or own & theirs or 4 in own):
+        return 0
+    return 6 if theirs == {6} else 4
+
+
 def _without_interface(world: World, node: Node, other: Node) -> Cause:
     for ifname in other.links:
         loose = world.peer(Port(other, ifname))
@@ -98,12 +107,24 @@ def _without_interface(world: World, node: Node, other: Node) -> Cause:
                 f"{other.name}, is nobody's",
                 inside(loose.node.netns, "ip", "link", "set", loose.ifname, "netns", _to(node)),
             )
+    names = sorted((node.name, other.name))
+    attach = shlex.join(["ebpfnet", "attach", *names])
+    made = ("type", "veth", "peer", "name", "eth0", "netns", _to(node))
     return Cause(
         "no-interface",
         node.name,
         f"{node.name} has no interface but lo",
-        shlex.join(["ebpfnet", "attach", *sorted((node.name, other.name))]),
+        # The host itself is never attached.
+        attach
+        if HOST not in names
+        else inside(other.netns, "ip", "link", "add", _new(other), *made),
     )
+
+
+def _new(node: Node) -> str:
+    """A name for an interface, which the node has not given yet."""
+    names = (f"veth{number}" for number in count())
+    return next(name for name in names if name not in node.links)
 
 
 def _to(node: Node) -> str:
@@ -116,22 +137,38 @@ def _is_used(world: World, port: Port) -> bool:
     return bool(has_address or port.link.master or port.key in world.endpoints)
 
 
-def _without_address(world: World, node: Node, other: Node) -> Cause:
-    """To be given to the interface that leads to the other node, where one does."""
-    ports = [Port(node, name) for name in node.links if name != "lo"]
-    ends = {(other.netns.inode, name) for name in other.links if name != "lo"}
-    leading = (port for port in ports if ends & segment(world, port).ports.keys())
-    port = next(leading, ports[0])
-    near = next((a for a in _usable(other) if isinstance(a, IPv4Interface)), None)
+def _without_address(world: World, node: Node, other: Node, version: int) -> Cause:
+    """To be given to the interface that leads to the other node, where one does.
+
+    Of a subnet that somebody on the segment is on, the other node before others.
+    """
+    found = [(Port(node, name), _near(world, Port(node, name), other)) for name in node.links]
+    ports = [
+        (port, next((a for a in near if a.version == version), None))
+        for port, near in found
+        if port.ifname != "lo"
+    ]
+    port, near = next((each for each in ports if each[1]), ports[0])
     free = _free(world, near) if near else None
     if free:
         node.assume(port.ifname, free)
     return Cause(
         "no-address",
         node.name,
-        f"{node.name} has no IPv4 address",
+        f"{node.name} has no IPv{version} address",
         inside(node.netns, "ip", "addr", "add", free or _BLANK, "dev", port.ifname),
     )
+
+
+def _near(world: World, port: Port, other: Node) -> list[Interface]:
+    """Addresses on the segment of an interface, those of a certain node first."""
+    reached = segment(world, port).ports.values()
+    return [
+        address
+        for each in sorted(reached, key=lambda each: each.node is not other)
+        for ifname, address, _ in each.node.addresses
+        if ifname == each.ifname and not address.is_link_local
+    ]
 
 
 def _free(world: World, near: Interface) -> Interface | None:

@@ -58,13 +58,13 @@ def _gateways(world: World, done: Walk, reached: Segment) -> Iterator[Address]:
     ]
     found: list[tuple[bool, Address]] = []
     for port in reached.ports.values():
-        if port.node is start.node or port.node is done.receiver:
+        if port.node is start.node:
             continue
         for ifname, address, _ in port.node.addresses:
             if ifname == port.ifname and any(address.ip in network for network in networks):
                 if _forwards(done, port):
                     found.append((False, address.ip))
-                elif _is_before(world, done, port):
+                elif port.node is done.receiver or _is_before(world, done, port):
                     found.append((True, address.ip))
     yield from (address for _, address in sorted(found, key=lambda each: each[0]))
 
@@ -72,7 +72,7 @@ def _gateways(world: World, done: Walk, reached: Segment) -> Iterator[Address]:
 def _forwards(done: Walk, port: Port) -> bool:
     """Whether a node sends what comes in by an interface on to the target, by another."""
     family = f"ipv{done.target.version}"
-    onward = port.node.lookup(str(done.target))
+    onward = done.lookup(port.node, port.ifname)
     return (
         port.node.setting(f"net/{family}/conf/{port.ifname}/forwarding") == "1"
         and not (onward.refused or onward.local)
@@ -114,16 +114,7 @@ def refused(
             )
         ]
     if refusal != "no route":
-        rows = [r for r in node.routes if r.type == refusal and target in ip_network(r.destination)]
-        shown = rows[0].destination if rows else f"{target}"
-        return [
-            Cause(
-                "refusing-route",
-                node.name,
-                f"{node.name} has a route of type {refusal} for {shown}",
-                inside(node.netns, "ip", "route", "del", refusal, shown),
-            )
-        ]
+        return [_refusing(node, refusal, target)]
     if any(not node.links[i].up and target in a.network for i, a in own):
         return []
     if not own:
@@ -153,6 +144,25 @@ def refused(
             inside(node.netns, "ip", "route", "add", *_route(target, theirs, way_out)),
         )
     ]
+
+
+def _refusing(node: Node, refusal: str, target: Address) -> Cause:
+    rows = [r for r in node.routes if r.type == refusal and target in ip_network(r.destination)]
+    if not rows:
+        return Cause(
+            "refusing-route",
+            node.name,
+            f"{node.name} has a rule of type {refusal} for {target} (`ip rule`)",
+            see(inside(node.netns, "ip", "rule", "show")),
+        )
+    row = max(rows, key=lambda row: ip_network(row.destination).prefixlen)
+    table = ("table", row.table) if row.table != "main" else ()
+    return Cause(
+        "refusing-route",
+        node.name,
+        f"{node.name} has a route of type {refusal} for {row.destination}",
+        inside(node.netns, "ip", "route", "del", refusal, row.destination, *table),
+    )
 
 
 def _route(target: Address, theirs: Interface | None, way_out: Meant | None) -> tuple[str, ...]:
@@ -223,7 +233,7 @@ def silent_proxy(done: Walk, reached: Segment, hop: Address) -> tuple[Port, Caus
         if hop.version != 4 or node is start.node or port.link.master:
             continue
         addressed = any(i == port.ifname for i, a, _ in node.addresses if a.version == 4)
-        onward = node.lookup(str(done.target))
+        onward = done.lookup(node, port.ifname)
         if addressed or onward.refused or onward.ifname == port.ifname or onward.local:
             continue
         setting = f"net.ipv4.conf.{port.ifname}.proxy_arp"

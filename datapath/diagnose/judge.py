@@ -89,12 +89,13 @@ def _of_port(forth: Walk, back: Walk, protocol: str, port: int) -> Iterable[Caus
 
 
 def _agreed(found: list[Cause], reached: bool, outcome: str, port: bool) -> list[Cause]:
-    """One for each place and kind, without those that the probes have refuted."""
-    unique: dict[tuple[str, str], Cause] = {}
+    """One for each kind and place, or remedy, without those that the probes have refuted."""
+    causes: list[Cause] = []
     # What is down comes first: other remedies need it up.
     for cause in sorted(found, key=lambda cause: cause.cause != "link-down"):
-        unique.setdefault((cause.cause, cause.where), cause)
-    causes = list(unique.values())
+        alike = (c for c in causes if c.cause == cause.cause)
+        if not any(c.where == cause.where or c.remedy == cause.remedy for c in alike):
+            causes.append(cause)
     kinds = {cause.cause for cause in causes}
     if kinds & {"duplicate-address", "routing-loop"}:  # which explain the other
         causes = [cause for cause in causes if cause.cause != "local-source"]

@@ -105,7 +105,7 @@ def listening(devices: set[str]) -> Iterator[Drops]:
         # On a busy machine the first events matter: they are not overwritten.
         (instance / "buffer_size_kb").write_text(str(_BUFFER_KIB))
         (instance / "options/overwrite").write_text("0")
-        passing = " || ".join(f'name == "{device}"' for device in sorted(devices))
+        passing = " || ".join(f"name == {_quoted(device)}" for device in sorted(devices))
         for event in _EVENTS:
             if event.startswith("net/"):
                 (instance / "events" / event / "filter").write_text(passing)
@@ -114,6 +114,11 @@ def listening(devices: set[str]) -> Iterator[Drops]:
         for event in _EVENTS:
             (instance / "events" / event / "enable").write_text("0")
         drops.found = _read((instance / "trace").read_text(), devices)
+
+
+def _quoted(device: str) -> str:
+    """As a filter takes it, which knows two kinds of quotes and no way to write both."""
+    return f"'{device}'" if '"' in device else f'"{device}"'
 
 
 def _instance(undo: ExitStack, instances: Path) -> Path:

@@ -10,6 +10,7 @@ from datapath.diagnose.firewall import Packet
 from datapath.diagnose.overlay import Crossing
 from datapath.diagnose.segment import Segment
 from datapath.diagnose.world import Node, Port
+from datapath.kernel.net.state import Lookup
 
 Address = IPv4Address | IPv6Address
 
@@ -63,6 +64,18 @@ class Walk:
         return self.sender is self.receiver or bool(
             self.legs and self.legs[-1].arrival.node is self.receiver
         )
+
+    def lookup(self, node: Node, arrival: str = "") -> Lookup:
+        """What a node makes of the packet, which may depend on its source (`ip rule`).
+
+        The sender of what begins a conversation chooses the source by the route, so not there.
+        """
+        source = str(self.source)
+        answers = self.packet.state == "established"
+        if node is not self.sender and arrival:
+            return node.lookup(str(self.target), source, arrival)
+        own = answers and self.source in [address.ip for _, address, _ in node.addresses]
+        return node.lookup(str(self.target), source if own else "")
 
     def routers(self) -> list[tuple[Port, Port]]:
         """The interfaces by which each node on the way takes the packet in and sends it on."""

@@ -64,7 +64,7 @@ def _turned(world: World, done: Walk) -> Leg | None:
 
 
 def _leg(world: World, done: Walk, node: Node) -> Leg | None:
-    lookup = node.lookup(str(done.target))
+    lookup = done.lookup(node, done.legs[-1].arrival.ifname if done.legs else "")
     ifname, gateway = lookup.ifname, lookup.gateway
     if lookup.refused or lookup.local:
         meant = astray.meant(world, done, node)
@@ -130,5 +130,5 @@ def _takes_on(done: Walk, port: Port) -> bool:
     """Whether the node of a tunnel's end is the receiver, or would send the packet further."""
     if port.node is done.receiver:
         return True
-    onward = port.node.lookup(str(done.target))
+    onward = done.lookup(port.node, port.ifname)
     return not onward.refused and onward.ifname != port.ifname

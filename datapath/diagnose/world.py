@@ -102,9 +102,16 @@ class Node:
         self.addresses.append((ifname, address, ""))
         self._assumed[ifname] = address
 
-    def lookup(self, destination: str) -> state.Lookup:
-        """The kernel's own route lookup (see state.lookup), with what is assumed."""
-        found = self.run(lambda: state.lookup(destination))
+    def lookup(self, destination: str, source: str = "", arrival: str = "") -> state.Lookup:
+        """The kernel's own route lookup (see state.lookup), with what is assumed.
+
+        What comes in by an interface the kernel may refuse for reasons that have nothing to do with
+        routes: it is asked again then as if the node itself had sent it.
+        """
+        found = self.run(lambda: state.lookup(destination, source, arrival))
+        own = source in [str(address.ip) for _, address, _ in self.addresses]
+        if arrival and (own or found.refused not in ("", "prohibit", "blackhole")):
+            found = self.run(lambda: state.lookup(destination))
         target = ip_address(destination)
         if found.refused == "no route" or (
             found.local and target not in [address.ip for _, address, _ in self.addresses]

@@ -20,12 +20,16 @@ _OPTIONS: Final[dict[str, Field]] = {
     "--sport": "sport",
     "--dport": "dport",
     "--dports": "dport",
+    "--icmp-type": "icmp",
+    "--icmpv6-type": "icmp",
     "--ctstate": "state",
     "--state": "state",
 }
 # Matches that say nothing by themselves: their options do. And options that test nothing.
-_SILENT: Final = {"tcp", "udp", "conntrack", "state", "multiport", "comment"}
+_SILENT: Final = {"tcp", "udp", "icmp", "icmp6", "conntrack", "state", "multiport", "comment"}
 _NO_TEST: Final = {"--comment", "--reject-with"}
+# Of icmp.h and icmpv6.h, as nft calls them.
+_ICMP: Final = {"0": "echo-reply", "8": "echo-request", "128": "echo-request", "129": "echo-reply"}
 _VERDICTS: Final = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "return"}
 
 
@@ -85,6 +89,8 @@ def _condition(field: Field, value: str, negated: bool) -> Condition:
         values = tuple(
             part.replace(":", "-") if "port" in field else part for part in value.split(",")
         )
+    if field == "icmp":
+        values = tuple(_ICMP.get(each, each) for each in values)
     if field == "state":
         values = tuple(each.lower() for each in values)
     return Condition(field, values, negated)

@@ -25,6 +25,16 @@ _PAYLOAD: Final[dict[tuple[str, str], Field]] = {
     **{(p, name): name for p in ("tcp", "udp", "th") for name in ("sport", "dport")},
     ("ip", "protocol"): "protocol",
     ("ip6", "nexthdr"): "protocol",
+    **{(protocol, "type"): "icmp" for protocol in ("icmp", "icmpv6")},
+}
+# What a match tests besides, which the listing leaves out: that the packet has such a header.
+_IMPLIED: Final[dict[str, Condition]] = {
+    "ip": Condition("version", ("4",)),
+    "ip6": Condition("version", ("6",)),
+    "tcp": Condition("protocol", ("tcp",)),
+    "udp": Condition("protocol", ("udp",)),
+    "icmp": Condition("protocol", ("icmp",)),
+    "icmpv6": Condition("protocol", ("ipv6-icmp",)),
 }
 
 
@@ -78,7 +88,7 @@ def _rule(rule: dict[str, Any], text: str) -> Rule:
     for statement in rule["expr"]:
         ((kind, value),) = statement.items()
         if kind == "match":
-            conditions.append(_condition(value, rule["family"]))
+            conditions += _conditions(value)
         elif kind in _VERDICTS:
             verdict = kind
             if isinstance(value, dict) and "target" in value:
@@ -90,22 +100,24 @@ def _rule(rule: dict[str, Any], text: str) -> Rule:
     return Rule(tuple(conditions), verdict, target, text, removal)
 
 
-def _condition(match: dict[str, Any], family: str) -> Condition | None:
+def _conditions(match: dict[str, Any]) -> list[Condition | None]:
     left, right = match["left"], match["right"]
     if match["op"] not in ("==", "!=", "in") or not isinstance(left, dict):
-        return None
+        return [None]
     ((kind, value),) = left.items()
     wanted: Field | None = None
+    implied: list[Condition | None] = []
     if kind == "meta":
         wanted = _META.get(value["key"])
     elif kind == "payload" and "protocol" in value:
         wanted = _PAYLOAD.get((value["protocol"], value["field"]))
+        implied += [_IMPLIED[value["protocol"]]] if value["protocol"] in _IMPLIED else []
     elif kind == "ct" and value["key"] == "state":
         wanted = "state"
     values = _values(right)
     if wanted is None or not values:
-        return None
-    return Condition(wanted, values, negated=match["op"] == "!=")
+        return [None]
+    return [*implied, Condition(wanted, values, negated=match["op"] == "!=")]
 
 
 def _values(right: Any) -> tuple[str, ...]:

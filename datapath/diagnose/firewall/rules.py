@@ -14,7 +14,9 @@ from typing import Final, Literal
 
 _DEEPEST: Final = 16  # jumps; NFT_JUMP_STACK_SIZE
 
-Field = Literal["saddr", "daddr", "iif", "oif", "protocol", "sport", "dport", "state"]
+Field = Literal[
+    "saddr", "daddr", "version", "iif", "oif", "protocol", "sport", "dport", "icmp", "state"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,18 @@ class Packet:
     state: str = "new"
     iif: str = ""
     oif: str = ""
+
+    @property
+    def version(self) -> int:
+        """Of IP."""
+        return self.daddr.version
+
+    @property
+    def icmp(self) -> str:
+        """Its type, as nft calls it: those that diagnoses send, "" for what is no ping."""
+        if self.protocol not in ("icmp", "ipv6-icmp"):
+            return ""
+        return "echo-reply" if self.state == "established" else "echo-request"
 
 
 @dataclass(frozen=True, slots=True)

@@ -307,8 +307,8 @@ def _route(message: Any, names: dict[int, str]) -> RouteRow:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What the kernel's route lookup says. `refused`: "", "no route", "unreachable", "prohibit" or
-    "blackhole"; with one of these the rest is empty.
+    """What the kernel's route lookup says. `refused`: "", "no route", "unreachable", "prohibit",
+    "blackhole" or "no way back"; with one of these the rest is empty.
     """
 
     refused: str
@@ -324,14 +324,23 @@ _REFUSALS: Final = {
     errno.EHOSTUNREACH: "unreachable",
     errno.EACCES: "prohibit",
     errno.EINVAL: "blackhole",
+    errno.EXDEV: "no way back",  # by which it came in (rp_filter)
 }
 
 
-def lookup(destination: str) -> Lookup:
-    """Ask the kernel for the way to an address, as `ip route get` does. Raises KernelError."""
+def lookup(destination: str, source: str = "", arrival: str = "") -> Lookup:
+    """Ask the kernel for the way to an address, as `ip route get` does. Raises KernelError.
+
+    From a source, which is to be an address of this namespace, or came in by an interface.
+    """
+    asked: dict[str, Any] = {"dst": destination}
+    if source:
+        asked["src"] = source
+    if arrival:
+        asked["iif"] = socket.if_nametoindex(arrival)
     try:
         with IPRoute() as netlink:
-            (answer,) = netlink.route("get", dst=destination)
+            (answer,) = netlink.route("get", **asked)
     except NetlinkError as error:
         if error.code not in _REFUSALS:
             raise KernelError(f"looking for the way to {destination}", error.code) from error
