@@ -57,6 +57,19 @@ def diagnose(
     The way is walked as the kernels on it would choose it, in both directions; what is wrong there
     is told in a sentence each, with the command that mends it. Exit code 1 where something is
     wrong; with --fix, where something still is.
+
+    \b
+    What it looks for:
+      interfaces   missing, down, without their other end, ARP off, an MTU too small
+      addresses    missing, had by two, not in use yet; MACs had by two; neighbour entries
+      segments     not joined; ports of bridges blocked, isolated; entries, VLANs, macvlan modes
+      routes       none, refusing, to nobody, by the wrong interface, in a circle; ip rules
+      routers      that do not forward, refuse the source, answer no ARP for others
+      firewalls    the rule of nftables or iptables that drops it; masquerade and mapped ports
+      tunnels      VXLAN and IPIP told the wrong thing; tun and tap that nobody reads
+      this kit     maps, programs and offloads of its networks, and what they dropped
+      ports        on which nobody listens, or at another address
+    What is none of these the kernel is asked for: where it drops the probes, and why.
     """
     options.require_privileges()
     if yes and not fix:

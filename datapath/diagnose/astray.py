@@ -14,7 +14,7 @@ from datapath.diagnose import joining
 from datapath.diagnose.causes import Cause, see
 from datapath.diagnose.segment import Segment, segment
 from datapath.diagnose.walk import Address, Leg, Walk
-from datapath.diagnose.world import PAIRS, Interface, Node, Port, World
+from datapath.diagnose.world import Interface, Node, Port, World
 from datapath.names import inside
 
 
@@ -32,7 +32,9 @@ def meant(world: World, done: Walk, node: Node) -> Meant | None:
     Else the interface on whose subnet it is: the cable behind it may lead elsewhere.
     """
     target = _ports_of(done)
-    segments = [segment(world, Port(node, name)) for name in node.links if name != "lo"]
+    # What is a port of a bridge sends nothing of the node itself.
+    names = [name for name, row in node.links.items() if name != "lo" and not row.master]
+    segments = [segment(world, Port(node, name)) for name in names]
     for reached in segments:
         if target & reached.ports.keys():
             return Meant(reached.start, "")
@@ -203,7 +205,7 @@ def unreached(
             remedy,
         ), elsewhere
     other = elsewhere.out if elsewhere and not elsewhere.gateway else out
-    if other != out and not (out.link.kind == "bridge" and _is_loose(other)):
+    if other != out and not (out.link.kind == "bridge" and other.is_loose):
         right = other.ifname
         return Cause(
             "wrong-device",
@@ -214,12 +216,6 @@ def unreached(
         ), elsewhere
     unjoined = joining.gap(world, done, reached, hop)
     return unjoined.cause, unjoined.leg
-
-
-def _is_loose(port: Port) -> bool:
-    """Whether it is there to be a port of a bridge, and is not: it has no address of its own."""
-    own = (a for i, a, _ in port.node.addresses if i == port.ifname and not a.is_link_local)
-    return port.link.kind in PAIRS and not port.link.master and not any(own)
 
 
 def silent_proxy(done: Walk, reached: Segment, hop: Address) -> tuple[Port, Cause] | None:
@@ -236,6 +232,10 @@ def silent_proxy(done: Walk, reached: Segment, hop: Address) -> tuple[Port, Caus
         onward = done.lookup(node, port.ifname)
         if addressed or onward.refused or onward.ifname == port.ifname or onward.local:
             continue
+        if port.is_loose and any(
+            hop in a.network for i, a, _ in node.addresses if node.links[i].kind == "bridge"
+        ):
+            continue  # it is to be a port of that bridge
         setting = f"net.ipv4.conf.{port.ifname}.proxy_arp"
         cause = Cause(
             "proxy-arp-off",

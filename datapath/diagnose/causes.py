@@ -40,6 +40,10 @@ class Cause:
         return found if runs else []
 
 
+class Guess(Cause):
+    """One that may be none: it stands where no other is found."""
+
+
 def see(command: str) -> str:
     """A remedy that only shows where to look: it is never taken for one that mends."""
     return f"see: {command}"

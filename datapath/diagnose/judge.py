@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
-from datapath.diagnose import addresses, checks, probes, witnesses
-from datapath.diagnose.causes import Cause
+from datapath.diagnose import addresses, checks, probes, translation, witnesses
+from datapath.diagnose.causes import Cause, Guess
 from datapath.diagnose.checks import filtering, sockets
 from datapath.diagnose.firewall import Packet
 from datapath.diagnose.walk import Walk
@@ -53,14 +53,15 @@ def diagnose(
             return Diagnosis(False, a.name, b.name, "", "", tuple(lacking))
         source, target = pair
         echo = "icmp" if target.version == 4 else "ipv6-icmp"
-        answer = Packet(target, source, echo, state="established")
         forth = walk(world, Walk(sender, receiver, Packet(source, target, echo)))
-        back = walk(world, Walk(receiver, sender, answer))
-        ways = [*forth.all(), *back.all()]
+        there, back = translation.both_ways(world, forth)
+        mapped = translation.mapped(world, forth, protocol, port) if port else []
+        ways = [each for way in (*there, *back, *mapped) for each in way.all()]
         found = [*lacking, *(cause for way in ways for cause in way.causes)]
         found += [cause for check in checks.ALL for way in ways for cause in check(world, way)]
         if port:
-            found += _of_port(forth, back, protocol, port)
+            found += _listening(mapped[0] if mapped else forth, protocol, port)
+            found += _of_port([*there, *back], protocol, port)
         devices = {each.ifname for way in ways for leg in way.legs for each in leg.way}
         before = witnesses.counted(world, ways)
         with probes.listening(devices) as drops:
@@ -69,7 +70,8 @@ def diagnose(
             reached = probing and probes.ping(a, target)
             tried = probing and port and protocol == "tcp"
             outcome = probes.connect(a, target, port) if tried else ""
-            causes = _agreed(found, reached, outcome, bool(port))
+            # A ping says nothing of what is behind a port that is mapped.
+            causes = _agreed(found, reached and not mapped, outcome, bool(port))
             if probing and not reached and not causes:
                 reached = probes.ping(a, target, patiently=True)
         dropped = witnesses.counted(world, ways) - before
@@ -78,14 +80,18 @@ def diagnose(
     return Diagnosis(not causes, a.name, b.name, str(source), str(target), tuple(causes))
 
 
-def _of_port(forth: Walk, back: Walk, protocol: str, port: int) -> Iterable[Cause]:
-    yield from sockets.check(forth, protocol, port)
-    asked = Packet(forth.source, forth.target, protocol, sport=40000, dport=port)
-    answer = Packet(
-        back.source, back.target, protocol, sport=port, dport=40000, state="established"
-    )
-    yield from filtering.refusals(forth, asked)
-    yield from filtering.refusals(back, answer)
+def _listening(way: Walk, protocol: str, port: int) -> Iterator[Cause]:
+    """At the receiver, and the port that the packet of the way is for, if for any."""
+    yield from sockets.check(way, protocol, way.packet.dport or port)
+
+
+def _of_port(ways: list[Walk], protocol: str, port: int) -> Iterator[Cause]:
+    """Firewalls that drop what is for the port, or comes from it."""
+    for way in ways:
+        asks = way.packet.state == "new"
+        sport, dport = (translation.ANY_PORT, port) if asks else (port, translation.ANY_PORT)
+        packet = replace(way.packet, protocol=protocol, sport=sport, dport=dport)
+        yield from filtering.refusals(way, packet)
 
 
 def _agreed(found: list[Cause], reached: bool, outcome: str, port: bool) -> list[Cause]:
@@ -96,6 +102,7 @@ def _agreed(found: list[Cause], reached: bool, outcome: str, port: bool) -> list
         alike = (c for c in causes if c.cause == cause.cause)
         if not any(c.where == cause.where or c.remedy == cause.remedy for c in alike):
             causes.append(cause)
+    causes = [cause for cause in causes if not isinstance(cause, Guess)] or causes
     kinds = {cause.cause for cause in causes}
     if kinds & {"duplicate-address", "routing-loop"}:  # which explain the other
         causes = [cause for cause in causes if cause.cause != "local-source"]

@@ -35,7 +35,9 @@ class Leg:
 class Walk:
     """One direction: what `packet` is, and from whom to whom it goes.
 
-    `under` has the ways of the packets that tunnels on the way put around it.
+    `under` has the ways of the packets that tunnels on the way put around it. Where a router
+    translates addresses one way ends and another begins: `goes_on` of the one, and `came_in` of
+    the other, the packet as it came to the router.
     """
 
     sender: Node
@@ -46,6 +48,8 @@ class Walk:
     under: list[Walk] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
     impostor: Node | None = None  # that answers in the receiver's place, since it has the address
+    goes_on: bool = False
+    came_in: Packet | None = None
     taps: list[Port] = field(default_factory=list)  # where it ends: nobody sees what is behind
 
     @property

@@ -114,12 +114,16 @@ def _owner(done: Walk, reached: Segment, hop: Address) -> Port | None:
     if not reached.start.link.arp:  # nobody is asked: whatever is at the other end takes it
         ends = [port for port in others if port.link.kind == reached.start.link.kind]
         return next((port for port in ends if _takes_on(done, port)), None)
-    # A node answers for what it has at another of its interfaces, too (the weak host model).
+    # A node answers for what it has at another of its interfaces, too (the weak host model). Where
+    # that is a bridge, of which the cable's end is no port, it is not meant to.
     elsewhere = (
         port
         for port in others
         if not port.link.master
-        and any(a.ip == hop for _, a, _ in port.node.addresses)
+        and any(
+            address.ip == hop and not (port.is_loose and port.node.links[ifname].kind == "bridge")
+            for ifname, address, _ in port.node.addresses
+        )
         and port.node.setting(f"net/ipv4/conf/{port.ifname}/arp_ignore") == "0"
     )
     proxies = (port for port in others if port.node.has_set("proxy_arp", port.ifname))

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
+from itertools import chain
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+from datapath.check import Finding, check
 from datapath.diagnose import firewall
 from datapath.diagnose.firewall import Ruleset
 from datapath.diagnose.readers import Reader, readers
@@ -32,13 +34,16 @@ PAIRS: Final = {"veth", "netkit"}
 STACKED: Final = {"macvlan", "ipvlan", "vlan"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
-    """A namespace, and what is in it; every table is read when it is first asked for."""
+    """A namespace, and what is in it; every table is read when it is first asked for.
+
+    There is one for each namespace, equal to nothing but itself.
+    """
 
     netns: Netns
     handle: Path  # opens it for as long as the world is open, though its process may have ended
-    _assumed: dict[str, Interface] = field(default_factory=dict, init=False, compare=False)
+    _assumed: dict[str, Interface] = field(default_factory=dict, init=False)
 
     def run(self, work: Callable[[], T]) -> T:
         """Do something in there; see netns.run_inside."""
@@ -86,7 +91,7 @@ class Node:
     @cached_property
     def rulesets(self) -> list[Ruleset]:
         """Every firewall."""
-        return firewall.rulesets(self.netns)
+        return firewall.rulesets(self.handle)
 
     def setting(self, name: str) -> str:
         """A sysctl of the namespace, "" where it has none such: "net/ipv4/ip_forward"."""
@@ -109,8 +114,7 @@ class Node:
         routes: it is asked again then as if the node itself had sent it.
         """
         found = self.run(lambda: state.lookup(destination, source, arrival))
-        own = source in [str(address.ip) for _, address, _ in self.addresses]
-        if arrival and (own or found.refused not in ("", "prohibit", "blackhole")):
+        if arrival and found.refused and not self._refuses(found.refused, destination):
             found = self.run(lambda: state.lookup(destination))
         target = ip_address(destination)
         if found.refused == "no route" or (
@@ -120,6 +124,14 @@ class Node:
                 if target in address.network:
                     return state.Lookup("", ifname, "", str(address.ip), False)
         return found
+
+    def _refuses(self, refusal: str, destination: str) -> bool:
+        """Whether it is a route or rule that does. (What blackholes say the kernel says often.)"""
+        return refusal == "prohibit" or any(
+            row.type == refusal == "blackhole"
+            and ip_address(destination) in ip_network(row.destination)
+            for row in self.routes
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,12 @@ class Port:
         return f"{self.ifname} in {self.node.name}"
 
     @property
+    def is_loose(self) -> bool:
+        """Whether it seems to lack a bridge to be a port of: it has no address of its own."""
+        own = (a for i, a, _ in self.node.addresses if i == self.ifname and not a.is_link_local)
+        return self.link.kind in PAIRS and not self.link.master and not any(own)
+
+    @property
     def key(self) -> tuple[int, str]:
         """What tells it from every other."""
         return (self.node.netns.inode, self.ifname)
@@ -151,6 +169,8 @@ class World:
 
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
     _nsids: dict[tuple[int, int], Node | None] = field(default_factory=dict, init=False)
+    _peers: dict[tuple[int, str], Port | None] = field(default_factory=dict, init=False)
+    _findings: dict[str, list[Finding]] = field(default_factory=dict, init=False)
     _readers: dict[tuple[int, str], list[Reader]] = field(default_factory=dict, init=False)
 
     def __enter__(self) -> Self:
@@ -195,6 +215,12 @@ class World:
             for endpoint in network.endpoints()
         }
 
+    def findings(self, network: Network) -> list[Finding]:
+        """What is wrong with the maps of one of the kit's networks; see check."""
+        if network.name not in self._findings:
+            self._findings[network.name] = check(network)
+        return self._findings[network.name]
+
     @cached_property
     def ports(self) -> list[Port]:
         """Every interface there is, in every namespace."""
@@ -220,7 +246,13 @@ class World:
 
     def peer(self, port: Port) -> Port | None:
         """The other end of a pair; None for what has none, or none that can be reached."""
-        return self._linked(port) if port.link.kind in PAIRS else None
+        if port.link.kind not in PAIRS:
+            return None
+        if port.key not in self._peers:
+            self._peers[port.key] = peer = self._linked(port)
+            if peer:  # it need not be asked for its own
+                self._peers[peer.key] = port
+        return self._peers[port.key]
 
     def bridge(self, port: Port) -> Port | None:
         """The bridge that an interface is a port of."""
@@ -247,12 +279,10 @@ class World:
         key = (node.netns.inode, link.peer_nsid)
         if key not in self._nsids:
             mirrored = self._mirrored.get((link.peer_ifindex, link.ifindex), [])
-            order = dict.fromkeys((*mirrored, *self._nsids.values(), *self.nodes.values()))
+            order = chain(mirrored, self.nodes.values())
 
             def search() -> Node | None:
-                return next(
-                    (n for n in order if n and links.nsid(n.handle) == link.peer_nsid), None
-                )
+                return next((n for n in order if links.nsid(n.handle) == link.peer_nsid), None)
 
             self._nsids[key] = node.run(search)
         return self._nsids[key]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from datapath import check as checking
 from datapath import modes
 from datapath.diagnose.causes import Cause
 from datapath.diagnose.walk import Walk
@@ -20,7 +19,7 @@ def check(world: World, way: Walk) -> Iterator[Cause]:
     for network in world.networks:
         if not any(world.endpoints[key][0] is network for key in passed):
             continue
-        for finding in checking.check(network):
+        for finding in world.findings(network):
             yield Cause(
                 "datapath-entry",
                 f"network {network.name}, {finding.map} {finding.key}",

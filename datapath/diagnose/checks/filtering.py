@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from datapath.diagnose import firewall
-from datapath.diagnose.causes import Cause
+from datapath.diagnose.causes import Cause, Guess
 from datapath.diagnose.firewall import Packet
 from datapath.diagnose.walk import Walk
 from datapath.diagnose.world import Node, World
@@ -14,7 +14,7 @@ from datapath.names import inside
 
 
 def check(world: World, way: Walk) -> Iterator[Cause]:
-    """firewall, for the packet that the way is of."""
+    """firewall and bridge-firewall, for the packet that the way is of."""
     yield from refusals(way, way.packet)
 
 
@@ -23,7 +23,10 @@ def refusals(way: Walk, packet: Packet) -> Iterator[Cause]:
     families = {"inet", "ip" if way.target.version == 4 else "ip6"}
     for position, leg in enumerate(way.legs):
         leaving = replace(packet, oif=leg.out.ifname)
-        if position == 0:
+        if position == 0 and way.came_in:
+            through = replace(packet, saddr=way.came_in.saddr, iif=way.came_in.iif)
+            yield from _at(way.sender, "forward", families, replace(through, oif=leg.out.ifname))
+        elif position == 0:
             yield from _at(way.sender, "output", families, leaving)
         yield from _at(leg.out.node, "postrouting", families, leaving)
         for before, bridge, after in zip(leg.way, leg.way[1:], leg.way[2:], strict=False):
@@ -41,8 +44,11 @@ def refusals(way: Walk, packet: Packet) -> Iterator[Cause]:
                         "net.bridge.bridge-nf-call-iptables is 1",
                     )
         arrival = leg.arrival
-        came = replace(packet, iif=arrival.ifname)
-        if arrival.node is way.receiver:
+        local = arrival.node is way.receiver
+        came = replace(packet, iif=arrival.ifname, local=local)
+        if arrival.node is way.receiver and way.goes_on:
+            pass  # forwarded, which is for the way on from there
+        elif arrival.node is way.receiver:
             yield from _at(way.receiver, "input", families, came)
         elif position + 1 < len(way.legs):
             onward = replace(came, oif=way.legs[position + 1].out.ifname)
@@ -54,10 +60,11 @@ def refusals(way: Walk, packet: Packet) -> Iterator[Cause]:
 def _at(node: Node, hook: str, families: set[str], packet: Packet) -> Iterator[Cause]:
     refused = firewall.refusal(node.rulesets, hook, families, packet)
     if refused:
-        yield Cause(
+        doubt = ", unless a rule before it that cannot be read here lets it through"
+        yield (Guess if refused.perhaps else Cause)(
             "firewall",
             f"{hook} in {node.name}",
             f"the firewall of {node.name} drops what {packet.saddr} sends to {packet.daddr} "
-            f"at {hook}, chain {refused.chain}: {refused.text}",
+            f"at {hook}, chain {refused.chain}: {refused.text}{doubt if refused.perhaps else ''}",
             inside(node.netns, *refused.remedy),
         )

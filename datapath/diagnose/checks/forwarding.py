@@ -15,28 +15,33 @@ _STRICT = "1"
 def check(world: World, way: Walk) -> Iterator[Cause]:
     """forwarding-off, reverse-path-filter, local-source, echo-ignored."""
     family = f"ipv{way.target.version}"
-    for arrival, _ in way.routers():
+    arrivals = [arrival for arrival, _ in way.routers()]
+    if way.came_in:
+        arrivals.append(Port(way.sender, way.came_in.iif))
+    for arrival in arrivals:
         node = arrival.node
         setting = f"net/{family}/conf/{arrival.ifname}/forwarding"
         if node.setting(setting) == "0":
+            source = "" if way.came_in else f" from {way.sender.name}"
             dotted = "net.ipv4.ip_forward" if family == "ipv4" else "net.ipv6.conf.all.forwarding"
             yield Cause(
                 "forwarding-off",
                 node.name,
-                f"{node.name} is the router from {way.sender.name} to {way.receiver.name}, "
+                f"{node.name} is the router{source} to {way.receiver.name}, "
                 f"but does not forward what comes in by {arrival.ifname}",
                 inside(node.netns, "sysctl", "-w", f"{dotted}=1"),
             )
     for leg in way.legs:
         yield from _source(way, leg.arrival)
-    if way.whole and way.packet.protocol == "icmp":
-        ignored = "net/ipv4/icmp_echo_ignore_all"
-        if way.receiver.setting(ignored) == "1":
+    # The receiver of the answer is asked nothing.
+    if way.whole and way.packet.icmp == "echo-request" and not way.goes_on:
+        ignored = "ipv4.icmp_echo_ignore_all" if family == "ipv4" else "ipv6.icmp.echo_ignore_all"
+        if way.receiver.setting(f"net/{ignored.replace('.', '/')}") == "1":
             yield Cause(
                 "echo-ignored",
                 way.receiver.name,
-                f"{way.receiver.name} answers no ping: net.ipv4.icmp_echo_ignore_all is 1",
-                inside(way.receiver.netns, "sysctl", "-w", "net.ipv4.icmp_echo_ignore_all=0"),
+                f"{way.receiver.name} answers no ping: net.{ignored} is 1",
+                inside(way.receiver.netns, "sysctl", "-w", f"net.{ignored}=0"),
             )
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
-from datapath.diagnose.firewall import legacy, nft
-from datapath.diagnose.firewall.rules import Packet, Refusal, Ruleset, walk
+from datapath.diagnose.firewall import legacy, nft, rules
+from datapath.diagnose.firewall.rules import Packet, Refusal, Rule, Ruleset
 from datapath.kernel.net import netns
-from datapath.kernel.net.netns import Netns
 
-__all__ = ["Packet", "Refusal", "Ruleset", "refusal", "rulesets"]
+__all__ = ["Packet", "Refusal", "Ruleset", "refusal", "rulesets", "translation"]
 
 
-def rulesets(node: Netns) -> list[Ruleset]:
+def rulesets(handle: Path) -> list[Ruleset]:
     """Every firewall of a namespace: nftables, where iptables-nft writes too, and legacy ones."""
 
     def read() -> list[Ruleset]:
@@ -23,12 +23,19 @@ def rulesets(node: Netns) -> list[Ruleset]:
             found.append(legacy.read())
         return found
 
-    return netns.run_inside(node.path, read)
+    return netns.run_inside(handle, read)
 
 
 def refusal(found: list[Ruleset], hook: str, families: set[str], packet: Packet) -> Refusal | None:
     """What drops a packet at a hook, a rule or a policy; None where it passes for all we know."""
     for ruleset in found:
-        if refused := walk(ruleset, hook, families, packet):
+        if refused := rules.walk(ruleset, hook, families, packet):
             return refused
     return None
+
+
+def translation(found: list[Ruleset], hook: str, packet: Packet) -> Rule | None:
+    """The rule by which a packet has another address after a hook; None where it keeps its own."""
+    families = {"inet", "ip" if packet.version == 4 else "ip6"}
+    translations = (rules.translation(ruleset, hook, families, packet) for ruleset in found)
+    return next(filter(None, translations), None)

@@ -8,8 +8,8 @@ from typing import Final
 from datapath.diagnose.firewall.rules import Chain, Condition, Field, Rule, Ruleset
 from datapath.kernel.net import tools
 
-# Tables that refuse packets, with the priority of their hooks (linux/netfilter_ipv4.h).
-_TABLES: Final = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
+# With the priority of their hooks (linux/netfilter_ipv4.h): nat, which refuses nothing, has two.
+_TABLES: Final = {"raw": -300, "mangle": -150, "nat": 100, "filter": 0, "security": 50}
 _TOOLS: Final = {"iptables-legacy": "ip", "ip6tables-legacy": "ip6"}
 _OPTIONS: Final[dict[str, Field]] = {
     "-s": "saddr",
@@ -20,17 +20,29 @@ _OPTIONS: Final[dict[str, Field]] = {
     "--sport": "sport",
     "--dport": "dport",
     "--dports": "dport",
+    "--dst-type": "local",
     "--icmp-type": "icmp",
     "--icmpv6-type": "icmp",
     "--ctstate": "state",
     "--state": "state",
 }
 # Matches that say nothing by themselves: their options do. And options that test nothing.
-_SILENT: Final = {"tcp", "udp", "icmp", "icmp6", "conntrack", "state", "multiport", "comment"}
+_SILENT: Final = {
+    "tcp",
+    "udp",
+    "icmp",
+    "icmp6",
+    "addrtype",
+    "conntrack",
+    "state",
+    "multiport",
+    "comment",
+}
 _NO_TEST: Final = {"--comment", "--reject-with"}
 # Of icmp.h and icmpv6.h, as nft calls them.
 _ICMP: Final = {"0": "echo-reply", "8": "echo-request", "128": "echo-request", "129": "echo-reply"}
 _VERDICTS: Final = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "return"}
+_TRANSLATING: Final = {"MASQUERADE": "masquerade", "SNAT": "snat", "DNAT": "dnat"}
 
 
 def read() -> Ruleset:
@@ -50,6 +62,7 @@ def read() -> Ruleset:
                     family=family,
                     hook=name.lower() if policy != "-" else "",
                     priority=_TABLES[table],
+                    translates=table == "nat",
                     policy=policy.lower() if policy != "-" else "accept",
                     repair=(tool, "-t", table, "-P", name, "ACCEPT"),
                 )
@@ -63,6 +76,7 @@ def read() -> Ruleset:
 def _rule(tool: str, family: str, table: str, line: str, words: list[str]) -> Rule:
     conditions: list[Condition | None] = []
     verdict = target = ""
+    port = 0
     rest = iter(words[2:])
     negated = False
     for word in rest:
@@ -72,6 +86,10 @@ def _rule(tool: str, family: str, table: str, line: str, words: list[str]) -> Ru
         value = next(rest, "")
         if word in _OPTIONS:
             conditions.append(_condition(_OPTIONS[word], value, negated))
+        elif word in ("--to-source", "--to-destination"):
+            target, port = _destination(value)
+        elif word == "-j" and value in _TRANSLATING:
+            verdict = _TRANSLATING[value]
         elif word in ("-j", "-g"):
             verdict = _VERDICTS.get(value, "goto" if word == "-g" else "jump")
             target = f"{family} {table} {value}"
@@ -79,7 +97,7 @@ def _rule(tool: str, family: str, table: str, line: str, words: list[str]) -> Ru
             conditions.append(None)
         negated = False
     removal = (tool, "-t", table, "-D", *words[1:])
-    return Rule(tuple(conditions), verdict, target, f"{tool} -t {table} {line}", removal)
+    return Rule(tuple(conditions), verdict, target, f"{tool} -t {table} {line}", removal, port)
 
 
 def _condition(field: Field, value: str, negated: bool) -> Condition:
@@ -89,8 +107,20 @@ def _condition(field: Field, value: str, negated: bool) -> Condition:
         values = tuple(
             part.replace(":", "-") if "port" in field else part for part in value.split(",")
         )
+    if field == "local":
+        values = tuple(str(each == "LOCAL") for each in values)
     if field == "icmp":
         values = tuple(_ICMP.get(each, each) for each in values)
     if field == "state":
         values = tuple(each.lower() for each in values)
     return Condition(field, values, negated)
+
+
+def _destination(text: str) -> tuple[str, int]:
+    """ADDRESS[:PORT] as both, "" and 0 for what is a range."""
+    address, colon, port = text.rpartition(":")
+    if not colon or ("[" not in text and text.count(":") > 1):
+        address, port = text, "0"
+    if "-" in text:
+        return "", 0
+    return address.strip("[]"), int(port)

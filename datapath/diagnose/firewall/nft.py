@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Final
 
-from datapath.diagnose.firewall.rules import Chain, Condition, Field, Rule, Ruleset
+from datapath.diagnose.firewall.rules import TRANSLATIONS, Chain, Condition, Field, Rule, Ruleset
 from datapath.kernel.net import tools
 
 _VERDICTS: Final = ("accept", "drop", "reject", "return", "jump", "goto")
@@ -50,8 +50,8 @@ def read() -> Ruleset:
             chains[name] = Chain(
                 name=name,
                 family=chain["family"],
-                # What translates addresses refuses nothing.
-                hook=chain.get("hook", "") if chain.get("type") == "filter" else "",
+                hook=chain.get("hook", ""),
+                translates=chain.get("type") == "nat",
                 priority=int(chain.get("prio", 0)),
                 policy=chain.get("policy", "accept"),
                 device=str(chain.get("dev", "")),
@@ -85,6 +85,7 @@ def _texts(listing: str) -> dict[tuple[str, int], str]:
 def _rule(rule: dict[str, Any], text: str) -> Rule:
     conditions: list[Condition | None] = []
     verdict = target = ""
+    port = 0
     for statement in rule["expr"]:
         ((kind, value),) = statement.items()
         if kind == "match":
@@ -93,11 +94,16 @@ def _rule(rule: dict[str, Any], text: str) -> Rule:
             verdict = kind
             if isinstance(value, dict) and "target" in value:
                 target = _name(rule, value["target"])
+        elif kind in TRANSLATIONS:
+            verdict = kind
+            given = value if isinstance(value, dict) else {}
+            target = given["addr"] if isinstance(given.get("addr"), str) else ""
+            port = given["port"] if isinstance(given.get("port"), int) else 0
         elif kind not in _PASSING:
             conditions.append(None)
     place = (rule["family"], rule["table"], rule["chain"])
     removal = ("nft", "delete", "rule", *place, "handle", str(rule["handle"]))
-    return Rule(tuple(conditions), verdict, target, text, removal)
+    return Rule(tuple(conditions), verdict, target, text, removal, port)
 
 
 def _conditions(match: dict[str, Any]) -> list[Condition | None]:
@@ -112,6 +118,9 @@ def _conditions(match: dict[str, Any]) -> list[Condition | None]:
     elif kind == "payload" and "protocol" in value:
         wanted = _PAYLOAD.get((value["protocol"], value["field"]))
         implied += [_IMPLIED[value["protocol"]]] if value["protocol"] in _IMPLIED else []
+    elif kind == "fib" and value["result"] == "type" and "daddr" in value["flags"]:
+        own = right == "local" and match["op"] != "!="
+        return [Condition("local", (str(own),))] if right == "local" else [None]
     elif kind == "ct" and value["key"] == "state":
         wanted = "state"
     values = _values(right)

@@ -1,7 +1,8 @@
 """Rules as nftables and iptables share them: conditions on a packet, verdicts, chains, hooks.
 
 A condition that cannot be read is unknown. A rule with an unknown condition is taken not to match,
-so that nothing is blamed that may be innocent; the probes have the last word.
+so that nothing is blamed that may be innocent; and what drops a packet that such a rule may have
+let through before is told of with a doubt.
 """
 
 from __future__ import annotations
@@ -14,8 +15,21 @@ from typing import Final, Literal
 
 _DEEPEST: Final = 16  # jumps; NFT_JUMP_STACK_SIZE
 
+TRANSLATIONS: Final = ("masquerade", "snat", "dnat", "redirect")
+_FINAL: Final = ("accept", "drop", "reject", *TRANSLATIONS)
+
 Field = Literal[
-    "saddr", "daddr", "version", "iif", "oif", "protocol", "sport", "dport", "icmp", "state"
+    "saddr",
+    "daddr",
+    "version",
+    "iif",
+    "oif",
+    "protocol",
+    "sport",
+    "dport",
+    "icmp",
+    "local",
+    "state",
 ]
 
 
@@ -31,6 +45,7 @@ class Packet:
     state: str = "new"
     iif: str = ""
     oif: str = ""
+    local: bool = False  # for an address of the machine that looks at it
 
     @property
     def version(self) -> int:
@@ -77,6 +92,7 @@ class Condition:
 class Rule:
     """`verdict`: "accept", "drop", "reject", "return", "jump", "goto", or "" for one that goes on.
 
+    Or what it does with addresses: "masquerade", "snat", "dnat", with the new one for `target`.
     `conditions` has None for each that could not be read. `text` is the rule as its tool prints it,
     `removal` the words of the command that takes it away.
     """
@@ -86,11 +102,16 @@ class Rule:
     target: str
     text: str
     removal: tuple[str, ...]
+    port: int = 0  # that a packet is sent on to, 0 for that which it is for
 
     def matches(self, packet: Packet) -> bool:
         """Certainly."""
+        return None not in self.conditions and self.may_match(packet)
+
+    def may_match(self, packet: Packet) -> bool:
+        """As far as its conditions can be read."""
         try:
-            return all(c is not None and c.holds(packet) for c in self.conditions)
+            return all(c is None or c.holds(packet) for c in self.conditions)
         except ValueError:
             return False
 
@@ -105,6 +126,7 @@ class Chain:
     hook: str = ""
     priority: int = 0
     policy: str = "accept"
+    translates: bool = False  # addresses, and refuses nothing
     device: str = ""  # of a chain at a device's ingress
     repair: tuple[str, ...] = ()  # the command that sets the policy to accept
 
@@ -119,36 +141,65 @@ class Ruleset:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What drops a packet, as its tool prints it, and the command that mends it."""
+    """What drops a packet, as its tool prints it, and the command that mends it.
+
+    `perhaps` where a rule that cannot be read may have let it through before.
+    """
 
     chain: str
     text: str
     remedy: tuple[str, ...]
+    perhaps: bool
 
 
 def walk(ruleset: Ruleset, hook: str, families: set[str], packet: Packet) -> Refusal | None:
     """Every base chain at a hook, by priority: each may refuse, none can accept for the others."""
-    bases = sorted(
-        (
-            chain
-            for chain in ruleset.chains.values()
-            if chain.hook == hook and chain.family in families and chain.device in ("", packet.iif)
-        ),
-        key=lambda chain: chain.priority,
-    )
+    bases = (chain for chain in _bases(ruleset, hook, families, packet) if not chain.translates)
     for chain in bases:
         verdict, rule = _verdict(ruleset, chain, packet, _DEEPEST)
+        perhaps = _may_pass(ruleset, chain, packet, rule)
         if rule and verdict in ("drop", "reject"):
-            return Refusal(chain.name, f"{rule.text}", rule.removal)
+            return Refusal(chain.name, f"{rule.text}", rule.removal, perhaps)
         if not verdict and chain.policy == "drop":
-            return Refusal(chain.name, "policy drop", chain.repair)
+            return Refusal(chain.name, "policy drop", chain.repair, perhaps)
     return None
 
 
+def _may_pass(ruleset: Ruleset, chain: Chain, packet: Packet, until: Rule | None) -> bool:
+    """Whether a rule of a chain that cannot be read may let a packet through before another."""
+    for rule in chain.rules:
+        if rule is until:
+            break
+        if None in rule.conditions and rule.may_match(packet):
+            following = ruleset.chains.get(rule.target)
+            ends = any(each.verdict == "accept" for each in following.rules) if following else False
+            if ends or rule.verdict in ("accept", "return"):
+                return True
+    return False
+
+
+def translation(ruleset: Ruleset, hook: str, families: set[str], packet: Packet) -> Rule | None:
+    """The rule by which a packet has another address after a hook."""
+    for chain in _bases(ruleset, hook, families, packet):
+        verdict, rule = _verdict(ruleset, chain, packet, _DEEPEST)
+        if chain.translates and verdict in TRANSLATIONS:
+            return rule
+    return None
+
+
+def _bases(ruleset: Ruleset, hook: str, families: set[str], packet: Packet) -> list[Chain]:
+    found = (
+        chain
+        for chain in ruleset.chains.values()
+        if chain.hook == hook and chain.family in families and chain.device in ("", packet.iif)
+    )
+    return sorted(found, key=lambda chain: chain.priority)
+
+
 def _verdict(ruleset: Ruleset, chain: Chain, packet: Packet, depth: int) -> tuple[str, Rule | None]:
-    """ "accept", "drop" or "reject" with the rule that says so; "" where the chain ends."""
+    """What ends the packet's way, with the rule that says so; "" where the chain ends."""
     for rule in _matching(chain, packet):
-        if rule.verdict in ("accept", "drop", "reject"):
+        if rule.verdict in _FINAL:
             return rule.verdict, rule
         if rule.verdict == "return":
             break
