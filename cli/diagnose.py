@@ -107,7 +107,7 @@ def _mend(cause: Cause, *, ask: bool) -> bool:
 
     click.echo(cause.sentence, err=True)
     if not cause.commands:
-        click.echo(f"    to be done by hand: {cause.remedy}", err=True)
+        click.echo(f"    no command mends this; {cause.remedy}", err=True)
         return False
     if ask and not click.confirm(f"    run `{cause.remedy}`?", err=True):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,11 +14,12 @@ from datapath.diagnose.firewall import Packet
 from datapath.diagnose.walk import Walk
 from datapath.diagnose.walking import walk
 from datapath.diagnose.world import World
-from datapath.errors import InvalidInput
+from datapath.errors import Conflict, InvalidInput
 from datapath.kernel.net.netns import Netns
 
 # What a ping that is answered says nothing about: it is short, and anybody may have answered.
 _BEYOND_PING: Final = {"mtu-mismatch", "duplicate-address"}
+_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,19 @@ def diagnose(
 ) -> Diagnosis:
     """Why `a` does not reach `b`; with `to` that address of it, with `port` that port there.
 
-    Raises InvalidInput, EbpfnetError.
+    Raises InvalidInput, NotFound, EbpfnetError.
     """
     if a.inode == b.inode and a.name != b.name:
         raise InvalidInput(f"{a.name} and {b.name} are one namespace")
+    for _ in range(_TRIES - 1):
+        with suppress(Conflict):  # somebody renamed interfaces meanwhile
+            return _look(a, b, to, protocol, port)
+    return _look(a, b, to, protocol, port)
+
+
+def _look(a: Netns, b: Netns, to: str, protocol: str, port: int) -> Diagnosis:
     with World() as world:
-        sender, receiver = world.nodes[a.inode], world.nodes[b.inode]
+        sender, receiver = world.node(a), world.node(b)
         pair = addresses.chosen(sender, receiver, to)
         lacking: list[Cause] = []
         if pair is None:
@@ -65,8 +74,9 @@ def diagnose(
         devices = {each.ifname for way in ways for leg in way.legs for each in leg.way}
         before = witnesses.counted(world, ways)
         with probes.listening(devices) as drops:
-            # Who would answer is not the one that is asked about.
-            probing = not lacking and not forth.impostor
+            # Who would answer is not the one that is asked about, or nobody knows.
+            doubtful = forth.impostor or any(c.cause == "duplicate-address" for c in found)
+            probing = not lacking and not doubtful
             reached = probing and probes.ping(a, target)
             tried = probing and port and protocol == "tcp"
             outcome = probes.connect(a, target, port) if tried else ""

@@ -17,11 +17,11 @@ from datapath.diagnose import firewall
 from datapath.diagnose.firewall import Ruleset
 from datapath.diagnose.readers import Reader, readers
 from datapath.endpoint import Endpoint
-from datapath.errors import EbpfnetError
+from datapath.errors import Conflict, EbpfnetError, NotFound
 from datapath.journal import home
 from datapath.kernel.net import links, netns, state, sysctl
 from datapath.kernel.net.netns import Netns
-from datapath.kernel.net.state import FdbRow, LinkRow, NeighbourRow, RouteRow
+from datapath.kernel.net.state import AddressRow, FdbRow, LinkRow, NeighbourRow, RouteRow
 from datapath.network import Network
 from datapath.network import names as networks
 from datapath.views.peers import everywhere
@@ -65,10 +65,21 @@ class Node:
         return {row.ifindex: row for row in self.links.values()}
 
     @cached_property
+    def _given(self) -> list[AddressRow]:
+        return self.run(state.addresses)
+
+    @cached_property
+    def is_changing(self) -> bool:
+        """Whether an interface got another name between two looks."""
+        return any(row.ifname not in self.links for row in self._given)
+
+    @cached_property
     def addresses(self) -> list[tuple[str, Interface, str]]:
         """(ifname, address, state) of all that others may speak to, link-local ones last."""
         rows = [
-            (row.ifname, ip_interface(row.address), row.state) for row in self.run(state.addresses)
+            (row.ifname, ip_interface(row.address), row.state)
+            for row in self._given
+            if row.ifname in self.links  # it may have another name by now
         ]
         rows.sort(key=lambda row: row[1].is_link_local)
         return [row for row in rows if not row[1].is_loopback]
@@ -111,7 +122,8 @@ class Node:
         """The kernel's own route lookup (see state.lookup), with what is assumed.
 
         What comes in by an interface the kernel may refuse for reasons that have nothing to do with
-        routes: it is asked again then as if the node itself had sent it.
+        routes: it is asked again then as if the node itself had sent it. Raises Conflict where the
+        way is by an interface that was not there before.
         """
         found = self.run(lambda: state.lookup(destination, source, arrival))
         if arrival and found.refused and not self._refuses(found.refused, destination):
@@ -123,7 +135,15 @@ class Node:
             for ifname, address in self._assumed.items():
                 if target in address.network:
                     return state.Lookup("", ifname, "", str(address.ip), False)
+        if found.ifname and found.ifname not in self.links:
+            raise self.changing()
         return found
+
+    def changing(self) -> Conflict:
+        """The error where what has been read does not fit together."""
+        return Conflict(
+            f"the interfaces of {self.name} change while they are looked at", remedy="ask again"
+        )
 
     def _refuses(self, refusal: str, destination: str) -> bool:
         """Whether it is a route or rule that does. (What blackholes say the kernel says often.)"""
@@ -189,6 +209,18 @@ class World:
                 self._stack.callback(os.close, fd)
                 found[namespace.inode] = Node(namespace, Path(f"/proc/self/fd/{fd}"))
         return found
+
+    def node(self, namespace: Netns) -> Node:
+        """That of a namespace, as one is to be diagnosed.
+
+        Raises NotFound where it has gone since it was found, Conflict as `Node.lookup`.
+        """
+        if namespace.inode not in self.nodes:
+            raise NotFound(f"the namespace {namespace.name} has gone", remedy="see `ip netns`")
+        node = self.nodes[namespace.inode]
+        if node.is_changing:
+            raise node.changing()
+        return node
 
     @property
     def host(self) -> Node:

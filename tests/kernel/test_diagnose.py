@@ -20,6 +20,14 @@ DROP = {  # r0 = TC_ACT_SHOT or XDP_DROP; exit
     BPF_PROG_TYPE_SCHED_CLS: bytes.fromhex("b700000002000000 9500000000000000"),
     BPF_PROG_TYPE_XDP: bytes.fromhex("b700000001000000 9500000000000000"),
 }
+STEAL = bytes.fromhex("b700000004000000 9500000000000000")  # TC_ACT_STOLEN, which is no drop
+# Holds the other end of the tun interface t0 for as long as it lives.
+READS_A_TUN = """
+import fcntl, struct, time
+tun = open("/dev/net/tun", "r+b", buffering=0)
+fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", b"t0", 0x1001))
+time.sleep(60)
+"""
 
 
 @pytest.mark.parametrize("kind", [BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP])
@@ -46,6 +54,49 @@ def test_what_no_check_knows_the_kernel_tells(name: str, kind: int) -> None:
     (cause,) = found.causes
     assert cause.cause == "dropped"
     assert reason in cause.sentence
+
+
+def test_what_nobody_tells_is_admitted(name: str) -> None:
+    fd = bpf_objects.libbpf().bpf_prog_load(
+        BPF_PROG_TYPE_SCHED_CLS, b"ebt_steal", b"GPL", STEAL, 2, None
+    )
+    pin = f"/sys/fs/bpf/{name}"
+    assert bpf_objects.libbpf().bpf_obj_pin(fd, pin.encode()) == 0
+    os.close(fd)
+    try:
+        with bridge(name):
+            hosts.run("tc", "qdisc", "add", "dev", f"{name}brveth1", "clsact")
+            program = ("bpf", "direct-action", "object-pinned", pin)
+            hosts.run("tc", "filter", "add", "dev", f"{name}brveth1", "ingress", *program)
+            (cause,) = between(name, bridge).causes
+    finally:
+        Path(pin).unlink()
+    assert cause.cause == "unknown"
+    assert cause.remedy == f"see: ebpfnet capture {name}ns1 {name}ns2"
+    assert not cause.commands  # --fix would capture for ever
+
+
+def test_what_a_process_does_with_packets_it_alone_knows(name: str) -> None:
+    with ExitStack() as undo:
+        for i in ("1", "2"):
+            hosts.ip("netns", "add", f"{name}ns{i}")
+            undo.callback(hosts.ip, "netns", "del", f"{name}ns{i}")
+            type_in(
+                """
+                ip -n {n}ns{i} tuntap add t0 mode tun
+                ip -n {n}ns{i} addr add 10.8.0.{i}/24 dev t0
+                ip -n {n}ns{i} link set t0 up
+                """,
+                n=name,
+                i=i,
+            )
+            reads = (sys.executable, "-c", READS_A_TUN)
+            undo.enter_context(hosts.background(*reads, netns=f"{name}ns{i}"))
+            carrier = ("-n", f"{name}ns{i}", "link", "show", "t0", "up")
+            assert hosts.until(lambda told=carrier: "LOWER_UP" in hosts.ip(*told).stdout)
+        (cause,) = between(name, bridge).causes
+    assert (cause.cause, cause.where) == ("behind-process", f"t0 in {name}ns1")
+    assert f"what {name}ns1 sends to 10.8.0.2 goes to process" in cause.sentence
 
 
 def test_what_our_program_drops_it_says_itself(name: str) -> None:

@@ -1,16 +1,20 @@
 """diagnose where there is more than two namespaces and a cable: translated addresses, rules of
 policy routing, IPv6 alone, the same addresses twice, strange names."""
 
+import itertools
 import os
 import shlex
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
 from datapath import names
 from datapath.diagnose import Diagnosis, diagnose, mend
+from datapath.errors import Conflict
 from datapath.labs import catalogue, lifecycle, planning
 from tests.support import hosts
 from tests.support.topologies import between, bridge, mended, routed, type_in
@@ -270,3 +274,27 @@ def test_names_that_shells_and_filters_read_otherwise(name: str) -> None:
         done = hosts.ebpfnet("diagnose", one, other, "--fix", "--yes", "-o", "json")
         assert f"{device} in {other} is down" in done.stderr
         assert '"healthy": true' in done.stdout
+
+
+def test_interfaces_that_are_renamed_meanwhile(name: str) -> None:
+    """Whatever is found, nothing breaks, and no address is missed for a name."""
+    names_of_it = (f"{name}veth2", "other")
+    with bridge(name):
+        stop = threading.Event()
+
+        def rename() -> None:
+            for old, new in itertools.cycle((names_of_it, names_of_it[::-1])):
+                hosts.ip("-n", f"{name}ns2", "link", "set", old, "name", new)
+                if stop.is_set():
+                    return
+
+        with ThreadPoolExecutor(1) as renaming:
+            done = renaming.submit(rename)
+            try:
+                for _ in range(8):
+                    with suppress(Conflict):
+                        found = between(name, bridge)
+                        assert "no-address" not in {cause.cause for cause in found.causes}, found
+            finally:
+                stop.set()
+            done.result()

@@ -27,6 +27,7 @@ def _ports(bridge: Port, before: Port, after: Port) -> Iterator[Cause]:
         if (
             link.port_state not in ("", "forwarding")
             and link.operstate in ("up", "unknown")
+            and link.master == bridge.link.ifindex
             and bridge.link.up
         ):
             yield Cause(
