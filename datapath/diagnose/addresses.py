@@ -49,7 +49,9 @@ def chosen(sender: Node, receiver: Node, to: str = "") -> tuple[Address, Address
     source, target = min(ordered, key=_version)
     # What the kernel takes for source, where it has a way at all.
     told = sender.lookup(str(target.ip)).source
-    return (ip_address(told) if told and ip_address(told) in own else source.ip), target.ip
+    if told and told != str(target.ip) and ip_address(told) in own:
+        return ip_address(told), target.ip
+    return source.ip, target.ip
 
 
 def _version(pair: tuple[Interface, Interface]) -> int:

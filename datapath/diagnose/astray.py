@@ -41,8 +41,10 @@ def meant(world: World, done: Walk, node: Node) -> Meant | None:
     for reached in segments:
         if gateway := next(_gateways(world, done, reached), None):
             return Meant(reached.start, str(gateway))
+    networks = [a.network for _, a, _ in done.receiver.addresses if a.ip == done.target]
     for ifname, address, _ in node.addresses:
-        if done.target in address.network and address.ip != done.target and ifname != "lo":
+        near = done.target in address.network or any(address.ip in each for each in networks)
+        if near and address.ip != done.target and ifname != "lo":
             return Meant(Port(node, ifname), "")
     return None
 

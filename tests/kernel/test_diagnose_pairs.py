@@ -51,6 +51,19 @@ PAIRS: dict[str, tuple[Topology, str, set[str]]] = {
         "ip -n {n}ns2 route add default via 10.6.0.1\nip link set {n}brveth1 nomaster",
         {"not-joined", "forwarding-off"},
     ),
+    "a prefix too long, and not joined": (
+        bridge,
+        "ip -n {n}ns1 addr flush dev {n}veth1\nip -n {n}ns1 addr add 10.1.0.1/32 dev {n}veth1\n"
+        "ip link set {n}brveth1 nomaster",
+        {"wrong-prefix-length", "not-joined"},
+    ),
+    "the receiver's address at a sender that knows no subnet": (
+        bridge,
+        "ip -n {n}ns1 link set lo up\nip -n {n}ns1 addr flush dev {n}veth1\n"
+        "ip -n {n}ns1 addr add 10.1.0.1/32 dev {n}veth1\n"
+        "ip -n {n}ns1 addr add 10.1.0.2/24 dev {n}veth1\nip link set {n}br0 down",
+        {"duplicate-address", "link-down"},
+    ),
     "no route to a router, which does not forward": (
         routed,
         "ip -n {n}ns1 route del default\nip netns exec {n}r sysctl -qw net.ipv4.ip_forward=0",
