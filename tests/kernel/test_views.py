@@ -221,19 +221,20 @@ def test_an_interface_that_goes_away_ends_a_capture_however_busy_others_are(
 ) -> None:
     one, ifname = joined.namespaces[0], f"{name}x"
     hosts.ip("link", "add", ifname, "up", "type", "bridge")
-    with capturing(one, f"host:{ifname}") as process:
-        ping = subprocess.Popen(
-            ["ip", "netns", "exec", one, "ping", "-i", "0.01", joined.addresses[1]],
-            stdout=subprocess.DEVNULL,
-        )
-        try:
+    ping = subprocess.Popen(
+        ["ip", "netns", "exec", one, "ping", "-i", "0.01", joined.addresses[1]],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        with capturing(one, f"host:{ifname}", "icmp") as process:
             assert process.stdout
             assert "echo" in process.stdout.readline()
             hosts.ip("link", "del", ifname)
             said = process.communicate(timeout=30)[1]
-        finally:
-            ping.kill()
-            ping.wait()
+    finally:
+        ping.kill()
+        ping.wait()
+        hosts.run("ip", "link", "del", ifname, check=False)
     assert process.returncode == 1
     assert f"ebpfnet: capturing at host:{ifname}: " in said
     assert "interface disappeared" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,15 @@ def begin_generation(bench: Bench) -> None:
         config.generation += 1
 
     bench.configure(change)
+
+
+@pytest.fixture(autouse=True)
+def stays_on_one_cpu() -> Iterator[None]:
+    """Each CPU finds out for itself."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    yield
+    os.sched_setaffinity(0, allowed)
 
 
 @pytest.fixture
