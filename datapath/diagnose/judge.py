@@ -73,13 +73,15 @@ def _look(a: Netns, b: Netns, to: str, protocol: str, port: int) -> Diagnosis:
             found += _of_port([*there, *back], protocol, port)
         devices = {each.ifname for way in ways for leg in way.legs for each in leg.way}
         before = witnesses.counted(world, ways)
-        with probes.listening(devices) as drops:
+        with probes.listening(devices, {way.packet.version for way in ways}) as drops:
             # Who would answer is not the one that is asked about, or nobody knows.
             doubtful = forth.impostor or any(c.cause == "duplicate-address" for c in found)
             probing = not lacking and not doubtful
             reached = probing and probes.ping(a, target)
             tried = probing and port and protocol == "tcp"
             outcome = probes.connect(a, target, port) if tried else ""
+            if not reached or port:
+                found += [c for check in checks.LAST for way in ways for c in check(world, way)]
             # A ping says nothing of what is behind a port that is mapped.
             causes = _agreed(found, reached and not mapped, outcome, bool(port))
             if probing and not reached and not causes:

@@ -30,6 +30,7 @@ _LONG: Final = 3  # since the kernel asks for a neighbour only once a second
 _INSTANCE: Final = "ebpfnet-diagnose-"
 _BUFFER_KIB: Final = 4096  # for each CPU
 _EVENTS: Final = ("skb/kfree_skb", "net/netif_receive_skb", "net/net_dev_queue")
+_PROTOCOLS: Final = {4: (0x0800, 0x0806), 6: (0x86DD,)}  # of frames: IPv4 and ARP, IPv6
 # Functions that drop without giving their reason.
 _REASONS: Final = {"do_xdp_generic": "XDP"}
 _PASSED = re.compile(r"(?:netif_receive_skb|net_dev_queue): dev=(\S+) skbaddr=(?:0x)?(\w+)")
@@ -89,8 +90,12 @@ class Drops:
 
 
 @contextmanager
-def listening(devices: set[str]) -> Iterator[Drops]:
-    """Listen while the block lasts; the drops are there after it. Nothing without tracefs."""
+def listening(devices: set[str], versions: set[int]) -> Iterator[Drops]:
+    """Listen while the block lasts; the drops are there after it. Nothing without tracefs.
+
+    Of packets of some versions of IP: interfaces send to groups of IPv6, unasked, and nobody misses
+    what becomes of that.
+    """
     drops = Drops()
     if not devices:
         yield drops
@@ -106,9 +111,12 @@ def listening(devices: set[str]) -> Iterator[Drops]:
         (instance / "buffer_size_kb").write_text(str(_BUFFER_KIB))
         (instance / "options/overwrite").write_text("0")
         passing = " || ".join(f"name == {_quoted(device)}" for device in sorted(devices))
+        carrying = " || ".join(
+            f"protocol == {each}" for version in sorted(versions) for each in _PROTOCOLS[version]
+        )
         for event in _EVENTS:
-            if event.startswith("net/"):
-                (instance / "events" / event / "filter").write_text(passing)
+            wanted = passing if event.startswith("net/") else carrying
+            (instance / "events" / event / "filter").write_text(wanted)
             (instance / "events" / event / "enable").write_text("1")
         yield drops
         for event in _EVENTS:

@@ -73,7 +73,9 @@ def last_word(
                 f"({reader.name}), which reads {port.where}: it alone knows where to from there",
                 f"look at what process {reader.pid} does: strace -f -p {reader.pid}",
             )
-    told = next((drop for drop in drops if drop.reason not in _IDLE), None)
+    # One alone follows from no lasting fault: an interface that has just come up drops the first.
+    lasting = (drop for drop in drops if drop.reason not in _IDLE and drop.packets > 1)
+    told = next(lasting, None)
     return _of_kernel(ways, told) if told else _unknown(ways[0])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -57,7 +57,7 @@ class Node:
     @cached_property
     def links(self) -> dict[str, LinkRow]:
         """By name."""
-        return {row.ifname: row for row in self.run(state.links)}
+        return {row.ifname: row for row in self._rows[0]}
 
     @cached_property
     def by_index(self) -> dict[int, LinkRow]:
@@ -65,20 +65,21 @@ class Node:
         return {row.ifindex: row for row in self.links.values()}
 
     @cached_property
-    def _given(self) -> list[AddressRow]:
-        return self.run(state.addresses)
+    def _rows(self) -> tuple[list[LinkRow], list[AddressRow]]:
+        """Read at once: entering a namespace costs more than either."""
+        return self.run(lambda: (state.links(), state.addresses()))
 
     @cached_property
     def is_changing(self) -> bool:
         """Whether an interface got another name between two looks."""
-        return any(row.ifname not in self.links for row in self._given)
+        return any(row.ifname not in self.links for row in self._rows[1])
 
     @cached_property
     def addresses(self) -> list[tuple[str, Interface, str]]:
         """(ifname, address, state) of all that others may speak to, link-local ones last."""
         rows = [
             (row.ifname, ip_interface(row.address), row.state)
-            for row in self._given
+            for row in self._rows[1]
             if row.ifname in self.links  # it may have another name by now
         ]
         rows.sort(key=lambda row: row[1].is_link_local)
@@ -310,14 +311,17 @@ class World:
             return node
         key = (node.netns.inode, link.peer_nsid)
         if key not in self._nsids:
-            mirrored = self._mirrored.get((link.peer_ifindex, link.ifindex), [])
-            order = chain(mirrored, self.nodes.values())
-
-            def search() -> Node | None:
-                return next((n for n in order if links.nsid(n.handle) == link.peer_nsid), None)
-
-            self._nsids[key] = node.run(search)
+            self._nsids.update(node.run(lambda: list(self._numbered(node))))
         return self._nsids[key]
+
+    def _numbered(self, node: Node) -> Iterator[tuple[tuple[int, int], Node | None]]:
+        """Every other end that the interfaces of a node have, asked for from inside it."""
+        for row in node.links.values():
+            if row.peer_nsid is not None:
+                mirrored = self._mirrored.get((row.peer_ifindex, row.ifindex), [])
+                order = chain(mirrored, self.nodes.values())
+                found = (each for each in order if links.nsid(each.handle) == row.peer_nsid)
+                yield (node.netns.inode, row.peer_nsid), next(found, None)
 
     @cached_property
     def _mirrored(self) -> dict[tuple[int, int], list[Node]]:

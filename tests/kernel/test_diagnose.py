@@ -71,7 +71,7 @@ def test_what_nobody_tells_is_admitted(name: str) -> None:
             (cause,) = between(name, bridge).causes
     finally:
         Path(pin).unlink()
-    assert cause.cause == "unknown"
+    assert cause.cause == "unknown", cause
     assert cause.remedy == f"see: ebpfnet capture {name}ns1 {name}ns2"
     assert not cause.commands  # --fix would capture for ever
 
