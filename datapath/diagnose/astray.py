@@ -157,7 +157,7 @@ def _refusing(node: Node, refusal: str, target: Address) -> Cause:
             "refusing-route",
             node.name,
             f"{node.name} has a rule of type {refusal} for {target} (`ip rule`)",
-            see(inside(node.netns, "ip", "rule", "show")),
+            see(inside(node.netns, "ip", f"-{target.version}", "rule", "show")),
         )
     row = max(rows, key=lambda row: ip_network(row.destination).prefixlen)
     table = ("table", row.table) if row.table != "main" else ()
