@@ -78,6 +78,25 @@ PAIRS: dict[str, tuple[Topology, str, set[str]]] = {
 }
 
 
+def test_two_firewalls_at_one_place_are_both_found(name: str) -> None:
+    with bridge(name):
+        type_in(
+            """
+            ip netns exec {n}ns2 nft add table inet f
+            ip netns exec {n}ns2 nft 'add chain inet f i \
+                {{ type filter hook input priority 0; policy drop; }}'
+            ip netns exec {n}ns2 iptables-legacy -A INPUT -p icmp -j DROP
+            """,
+            n=name,
+        )
+        found = between(name, bridge)
+        assert mended(name, bridge, found).healthy
+    assert [cause.where for cause in found.causes] == [
+        f"input in {name}ns2, chain inet f i",
+        f"input in {name}ns2, chain filter INPUT",
+    ]
+
+
 @pytest.mark.parametrize(("lab", "commands", "causes"), PAIRS.values(), ids=PAIRS.keys())
 def test_two_faults_are_both_found(
     name: str, lab: Topology, commands: str, causes: set[str]

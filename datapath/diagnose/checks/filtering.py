@@ -19,7 +19,7 @@ def check(world: World, way: Walk) -> Iterator[Cause]:
 
 
 def refusals(way: Walk, packet: Packet) -> Iterator[Cause]:
-    """Each firewall that drops a packet, one for each place on its way."""
+    """What drops a packet, chain by chain on its way."""
     families = {"inet", "ip" if way.target.version == 4 else "ip6"}
     for position, leg in enumerate(way.legs):
         leaving = replace(packet, oif=leg.out.ifname)
@@ -58,12 +58,11 @@ def refusals(way: Walk, packet: Packet) -> Iterator[Cause]:
 
 
 def _at(node: Node, hook: str, families: set[str], packet: Packet) -> Iterator[Cause]:
-    refused = firewall.refusal(node.rulesets, hook, families, packet)
-    if refused:
+    for refused in firewall.refusals(node.rulesets, hook, families, packet):
         doubt = ", unless a rule before it that cannot be read here lets it through"
         yield (Guess if refused.perhaps else Cause)(
             "firewall",
-            f"{hook} in {node.name}",
+            f"{hook} in {node.name}, chain {refused.chain}",
             f"the firewall of {node.name} drops what {packet.saddr} sends to {packet.daddr} "
             f"at {hook}, chain {refused.chain}: {refused.text}{doubt if refused.perhaps else ''}",
             inside(node.netns, *refused.remedy),

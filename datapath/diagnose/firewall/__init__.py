@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from datapath.diagnose.firewall import legacy, nft, rules
 from datapath.diagnose.firewall.rules import Packet, Refusal, Rule, Ruleset
 from datapath.kernel.net import netns
 
-__all__ = ["Packet", "Refusal", "Ruleset", "refusal", "rulesets", "translation"]
+__all__ = ["Packet", "Refusal", "Ruleset", "refusals", "rulesets", "translation"]
 
 
 def rulesets(handle: Path) -> list[Ruleset]:
@@ -26,12 +27,12 @@ def rulesets(handle: Path) -> list[Ruleset]:
     return netns.run_inside(handle, read)
 
 
-def refusal(found: list[Ruleset], hook: str, families: set[str], packet: Packet) -> Refusal | None:
-    """What drops a packet at a hook, a rule or a policy; None where it passes for all we know."""
+def refusals(
+    found: list[Ruleset], hook: str, families: set[str], packet: Packet
+) -> Iterator[Refusal]:
+    """What drops a packet at a hook, rules and policies; none where it passes for all we know."""
     for ruleset in found:
-        if refused := rules.walk(ruleset, hook, families, packet):
-            return refused
-    return None
+        yield from rules.walk(ruleset, hook, families, packet)
 
 
 def translation(found: list[Ruleset], hook: str, packet: Packet) -> Rule | None:

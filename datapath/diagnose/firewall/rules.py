@@ -152,17 +152,19 @@ class Refusal:
     perhaps: bool
 
 
-def walk(ruleset: Ruleset, hook: str, families: set[str], packet: Packet) -> Refusal | None:
-    """Every base chain at a hook, by priority: each may refuse, none can accept for the others."""
+def walk(ruleset: Ruleset, hook: str, families: set[str], packet: Packet) -> Iterator[Refusal]:
+    """Every base chain at a hook, by priority: each may refuse, none can accept for the others.
+
+    What refuses is taken away, as it were, and the rest asked as well.
+    """
     bases = (chain for chain in _bases(ruleset, hook, families, packet) if not chain.translates)
     for chain in bases:
         verdict, rule = _verdict(ruleset, chain, packet, _DEEPEST)
         perhaps = _may_pass(ruleset, chain, packet, rule)
         if rule and verdict in ("drop", "reject"):
-            return Refusal(chain.name, f"{rule.text}", rule.removal, perhaps)
-        if not verdict and chain.policy == "drop":
-            return Refusal(chain.name, "policy drop", chain.repair, perhaps)
-    return None
+            yield Refusal(chain.name, f"{rule.text}", rule.removal, perhaps)
+        elif not verdict and chain.policy == "drop":
+            yield Refusal(chain.name, "policy drop", chain.repair, perhaps)
 
 
 def _may_pass(ruleset: Ruleset, chain: Chain, packet: Packet, until: Rule | None) -> bool:
