@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -50,7 +50,7 @@ def diagnose(
 
 
 def _look(a: Netns, b: Netns, to: str, protocol: str, port: int) -> Diagnosis:
-    with World() as world:
+    with World() as world, ExitStack() as stack:
         sender, receiver = world.node(a), world.node(b)
         pair = addresses.chosen(sender, receiver, to)
         lacking: list[Cause] = []
@@ -61,6 +61,9 @@ def _look(a: Netns, b: Netns, to: str, protocol: str, port: int) -> Diagnosis:
         if pair is None:
             return Diagnosis(False, a.name, b.name, "", "", tuple(lacking))
         source, target = pair
+        # The answer comes while the way is walked; whom both know is read before they ask anew.
+        _ = sender.neighbours, receiver.neighbours
+        answered = stack.enter_context(probes.pinging(a, target))
         echo = "icmp" if target.version == 4 else "ipv6-icmp"
         forth = walk(world, Walk(sender, receiver, Packet(source, target, echo)))
         there, back = translation.both_ways(world, forth)
@@ -71,25 +74,36 @@ def _look(a: Netns, b: Netns, to: str, protocol: str, port: int) -> Diagnosis:
         if port:
             found += _listening(mapped[0] if mapped else forth, protocol, port)
             found += _of_port([*there, *back], protocol, port)
-        devices = {each.ifname for way in ways for leg in way.legs for each in leg.way}
-        before = witnesses.counted(world, ways)
-        with probes.listening(devices, {way.packet.version for way in ways}) as drops:
-            # Who would answer is not the one that is asked about, or nobody knows.
-            doubtful = forth.impostor or any(c.cause == "duplicate-address" for c in found)
-            probing = not lacking and not doubtful
-            reached = probing and probes.ping(a, target)
-            tried = probing and port and protocol == "tcp"
-            outcome = probes.connect(a, target, port) if tried else ""
-            if not reached or port:
-                found += [c for check in checks.LAST for way in ways for c in check(world, way)]
-            # A ping says nothing of what is behind a port that is mapped.
-            causes = _agreed(found, reached and not mapped, outcome, bool(port))
-            if probing and not reached and not causes:
-                reached = probes.ping(a, target, patiently=True)
-        dropped = witnesses.counted(world, ways) - before
+        # Who would answer is not the one that is asked about, or nobody knows.
+        doubtful = forth.impostor or any(c.cause == "duplicate-address" for c in found)
+        probing = not lacking and not doubtful
+        reached = probing and answered(False)
+        connects = probing and port and protocol == "tcp"
+        outcome = probes.connect(a, target, port) if connects else ""
+        if not reached or port:
+            found += [c for check in checks.LAST for way in ways for c in check(world, way)]
+        # A ping says nothing of what is behind a port that is mapped.
+        causes = _agreed(found, reached and not mapped, outcome, bool(port))
         if not causes and not (outcome == "open" if outcome else reached):
-            causes = [witnesses.last_word(world, ways, dropped, drops.found)]
+            causes = _listened(world, a, ways, port if connects else 0)
     return Diagnosis(not causes, a.name, b.name, str(source), str(target), tuple(causes))
+
+
+def _listened(world: World, a: Netns, ways: list[Walk], port: int) -> list[Cause]:
+    """What the kernel and the kit's programs say of more packets; nothing if these arrive.
+
+    Neighbours that were asked for in vain are asked for again, once a second.
+    """
+    target = ways[0].target
+    devices = {each.ifname for way in ways for leg in way.legs for each in leg.way}
+    before = witnesses.counted(world, ways)
+    with probes.listening(devices, {way.packet.version for way in ways}) as drops:
+        with probes.pinging(a, target) as answered:
+            arrived = answered(True)
+        if port:
+            arrived = probes.connect(a, target, port) == "open"
+    dropped = witnesses.counted(world, ways) - before
+    return [] if arrived else [witnesses.last_word(world, ways, dropped, drops.found)]
 
 
 def _listening(way: Walk, protocol: str, port: int) -> Iterator[Cause]:
@@ -117,7 +131,7 @@ def _agreed(found: list[Cause], reached: bool, outcome: str, port: bool) -> list
     causes = [cause for cause in causes if not isinstance(cause, Guess)] or causes
     kinds = {cause.cause for cause in causes}
     if kinds & {"duplicate-address", "routing-loop"}:  # which explain the other
-        causes = [cause for cause in causes if cause.cause != "local-source"]
+        causes = [c for c in causes if c.cause not in ("local-source", "stale-neighbour")]
     if outcome == "open" or (reached and not port):
         return [cause for cause in causes if cause.cause in _BEYOND_PING]
     if reached and port:

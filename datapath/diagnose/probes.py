@@ -12,7 +12,7 @@ import re
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,36 +25,48 @@ from datapath.kernel.net import netns
 from datapath.kernel.net.netns import Netns
 
 _PATIENCE: Final = 0.5  # seconds for an answer
-_SHORT: Final = 1
-_LONG: Final = 3  # since the kernel asks for a neighbour only once a second
+_LONG_PATIENCE: Final = 3.0  # since the kernel asks for a neighbour only once a second
+_DEADLINE: Final = 10  # seconds, of a ping that nobody waits for any more
 _INSTANCE: Final = "ebpfnet-diagnose-"
 _BUFFER_KIB: Final = 4096  # for each CPU
 _EVENTS: Final = ("skb/kfree_skb", "net/netif_receive_skb", "net/net_dev_queue")
 _PROTOCOLS: Final = {4: (0x0800, 0x0806), 6: (0x86DD,)}  # of frames: IPv4 and ARP, IPv6
 # Functions that drop without giving their reason.
 _REASONS: Final = {"do_xdp_generic": "XDP"}
-_PASSED = re.compile(r"(?:netif_receive_skb|net_dev_queue): dev=(\S+) skbaddr=(?:0x)?(\w+)")
-_DROPPED = re.compile(r"kfree_skb: skbaddr=(?:0x)?(\w+).* location=(\S+) reason: (\S+)")
+_PASSED = re.compile(
+    r" ([\d.]+): (?:netif_receive_skb|net_dev_queue): dev=(\S+) skbaddr=(?:0x)?(\w+)"
+)
+_DROPPED = re.compile(r" ([\d.]+): kfree_skb: skbaddr=(?:0x)?(\w+).* location=(\S+) reason: (\S+)")
+_AT_ONCE: Final = 0.01  # seconds from a device to the drop; later the address is another packet's
 
 
-def ping(sender: Netns, target: Address, *, patiently: bool = False) -> bool:
-    """Whether an echo request is answered before long. Raises NotFound without ping."""
+@contextmanager
+def pinging(sender: Netns, target: Address) -> Iterator[Callable[[bool], bool]]:
+    """Send echo requests; what it yields waits for an answer, patiently or not, and says if any.
+
+    Raises NotFound without ping.
+    """
     # With a deadline it goes on until the one answer that it waits for has come.
-    deadline = _LONG if patiently else _SHORT
-    arguments = ["ping", "-n", "-q", "-c", "1", "-i", "0.1", "-w", str(deadline)]
+    arguments = ["ping", "-n", "-q", "-c", "1", "-i", "0.1", "-w", str(_DEADLINE), str(target)]
+    nothing = subprocess.DEVNULL
     try:
-        done = netns.run_inside(
+        process = netns.run_inside(
             sender.path,
-            lambda: subprocess.run(
-                [*arguments, str(target)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-            ),
+            lambda: subprocess.Popen(arguments, stdin=nothing, stdout=nothing, stderr=nothing),
         )
     except FileNotFoundError as error:
         raise NotFound("ping is not installed", remedy="apt-get install iputils-ping") from error
-    return done.returncode == 0
+
+    def answered(patiently: bool) -> bool:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_LONG_PATIENCE if patiently else _PATIENCE) == 0
+        return False
+
+    with process:
+        try:
+            yield answered
+        finally:
+            process.kill()
 
 
 def connect(sender: Netns, target: Address, port: int) -> Literal["open", "refused", "silent"]:
@@ -153,14 +165,15 @@ def _remove_abandoned(instances: Path) -> None:
 
 
 def _read(trace: str, devices: set[str]) -> list[Drop]:
-    at: dict[str, str] = {}  # address of a packet -> the device that it passed last
+    # By address of a packet: the device that it passed last, and when.
+    at: dict[str, tuple[str, float]] = {}
     found: Counter[tuple[str, str, str]] = Counter()
     for line in trace.splitlines():
         if passed := _PASSED.search(line):
-            at[passed[2]] = passed[1]
+            at[passed[3]] = (passed[2], float(passed[1]))
         elif dropped := _DROPPED.search(line):
-            device = at.pop(dropped[1], "")
-            if device in devices:
-                function = dropped[2].partition("+")[0]
-                found[device, function, _REASONS.get(function, dropped[3])] += 1
+            device, when = at.pop(dropped[2], ("", 0.0))
+            if device in devices and float(dropped[1]) - when < _AT_ONCE:
+                function = dropped[3].partition("+")[0]
+                found[device, function, _REASONS.get(function, dropped[4])] += 1
     return [Drop(*place, packets) for place, packets in found.most_common()]

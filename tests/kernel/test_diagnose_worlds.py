@@ -133,6 +133,7 @@ def routed_ipv6(n: str) -> Iterator[None]:
         for netns in (f"{n}r", f"{n}x", f"{n}y"):
             hosts.ip("netns", "add", netns)
             undo.callback(hosts.ip, "netns", "del", netns)
+            hosts.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", netns=netns)
         for i, end in (("1", "x"), ("2", "y")):
             type_in(
                 """
