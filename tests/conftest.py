@@ -24,8 +24,8 @@ def missing() -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """For `-n auto`: one more than there are CPUs, for tests wait a quarter of their time."""
-    return len(os.sched_getaffinity(0)) + 1
+    """For `-n auto`: two more than there are CPUs, for tests wait a third of their time."""
+    return len(os.sched_getaffinity(0)) + 2
 
 
 def pytest_configure(config: pytest.Config) -> None:
