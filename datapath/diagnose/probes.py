@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import socket
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,7 +28,7 @@ from datapath.kernel.net.netns import Netns
 
 _PATIENCE: Final = 0.5  # seconds for an answer
 _LONG_PATIENCE: Final = 3.0  # since the kernel asks for a neighbour only once a second
-_DEADLINE: Final = 10  # seconds, of a ping that nobody waits for any more
+_MOST_PINGS: Final = 100
 _INSTANCE: Final = "ebpfnet-diagnose-"
 _BUFFER_KIB: Final = 4096  # for each CPU
 _EVENTS: Final = ("skb/kfree_skb", "net/netif_receive_skb", "net/net_dev_queue")
@@ -46,27 +48,40 @@ def pinging(sender: Netns, target: Address) -> Iterator[Callable[[bool], bool]]:
 
     Raises NotFound without ping.
     """
-    # With a deadline it goes on until the one answer that it waits for has come.
-    arguments = ["ping", "-n", "-q", "-c", "1", "-i", "0.1", "-w", str(_DEADLINE), str(target)]
-    nothing = subprocess.DEVNULL
+    # No -w and no small -c: with these, ping ends at the first error that a router reports.
+    arguments = ["ping", "-n", "-i", "0.1", "-c", str(_MOST_PINGS), str(target)]
     try:
         process = netns.run_inside(
             sender.path,
-            lambda: subprocess.Popen(arguments, stdin=nothing, stdout=nothing, stderr=nothing),
+            lambda: subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "LC_ALL": "C"},
+            ),
         )
     except FileNotFoundError as error:
         raise NotFound("ping is not installed", remedy="apt-get install iputils-ping") from error
-
-    def answered(patiently: bool) -> bool:
-        with suppress(subprocess.TimeoutExpired):
-            return process.wait(_LONG_PATIENCE if patiently else _PATIENCE) == 0
-        return False
-
     with process:
         try:
-            yield answered
+            yield lambda patiently: _answers(process, _LONG_PATIENCE if patiently else _PATIENCE)
         finally:
             process.kill()
+
+
+def _answers(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether a ping tells of an answer, as "64 bytes from", within so many seconds."""
+    told, until = b"", time.monotonic() + seconds
+    while process.stdout and b" bytes from " not in told:
+        left = until - time.monotonic()
+        if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
+            return False
+        more = os.read(process.stdout.fileno(), 4096)
+        if not more:
+            return False
+        told += more
+    return True
 
 
 def connect(sender: Netns, target: Address, port: int) -> Literal["open", "refused", "silent"]:

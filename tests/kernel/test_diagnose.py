@@ -6,14 +6,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from datapath import names
-from datapath.diagnose import diagnose, mend
+from datapath.diagnose import diagnose, mend, probes
 from tests.support import bpf_objects, hosts
-from tests.support.topologies import between, bridge, endpoints, pair, type_in
+from tests.support.topologies import between, bridge, endpoints, pair, routed, type_in
 
 BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP = 3, 6
 DROP = {  # r0 = TC_ACT_SHOT or XDP_DROP; exit
@@ -262,3 +263,15 @@ def test_another_address_of_the_receiver(name: str) -> None:
         done = hosts.ebpfnet("diagnose", one, other, "--to", "10.5.0.3", check=False)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert f"10.5.0.3 is no address of {other}" in done.stderr
+
+
+def test_an_error_that_a_router_reports_is_not_the_last_word(name: str) -> None:
+    """It refuses the first packets: as one that has asked for a neighbour in vain."""
+    with routed(name):
+        rules = (
+            "type filter hook forward priority 0; ip daddr 10.2.2.2 quota until 200 bytes reject"
+        )
+        ruleset = f"table ip f {{ chain c {{ {rules}; }}; }}"
+        hosts.run("nft", "-f", "-", netns=f"{name}r", input=ruleset.replace(";", "\n"))
+        with probes.pinging(names.node(f"{name}ns1"), IPv4Address("10.2.2.2")) as answered:
+            assert answered(True)
