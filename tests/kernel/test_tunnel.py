@@ -39,7 +39,8 @@ def tunnel(name: str) -> Iterator[Tunnel]:
                 *(sys.executable, *words, peer), netns=netns, port=PORT, protocol="udp"
             )
             processes.append(stack.enter_context(started))
-        assert hosts.ping(made.namespaces[0], FAR)
+        # Of a carrier that has just come, the kernel tells queueing within a second.
+        assert hosts.until(lambda: hosts.ping(made.namespaces[0], FAR))
         yield Tunnel(made.namespaces, made.ifnames[0], *processes)
 
 
