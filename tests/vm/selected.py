@@ -29,6 +29,7 @@ SELECTED = {
         "tests/kernel/test_modes.py::test_tcp_both_ways[xdp]",
         "tests/kernel/test_traffic.py::test_counters_are_exact[tc-peer]",
         "tests/kernel/test_offloads.py::test_what_was_changed_is_put_back_exactly",
+        *HEALTHY,
         *FAULTY,
     ),
     "6.12": (
@@ -44,6 +45,5 @@ SELECTED = {
         "tests/kernel/test_labs.py::test_a_delayed_link_delays_both_ways",
         "tests/kernel/test_diagnose_labs.py::test_who_is_not_to_reach_learns_why"
         "[vlan-a1-b2-vlan-mismatch-]",
-        *HEALTHY,
     ),
 }
