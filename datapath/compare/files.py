@@ -81,7 +81,8 @@ def _report(path: Path) -> tuple[Report, Item]:
     """A report, and the experiment in it as it stands there."""
     text = _text(path)
     try:
-        plain = json.loads(text)
+        # NaN is not even what it is itself; where it is no figure, it is a word.
+        plain = json.loads(text, parse_constant=str)
     except json.JSONDecodeError as error:
         raise InvalidInput(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:

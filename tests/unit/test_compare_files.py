@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cli.comparison import View
@@ -306,6 +306,7 @@ def test_whatever_a_report_holds_it_is_read_or_refused(value: Any, place: int, s
     assert not said or said.startswith(str(saved))
 
 
+@example(value=float("nan"), place=1)
 @given(value=PLAIN | st.just(""), place=st.integers(0, 10_000))
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
