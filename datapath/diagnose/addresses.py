@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_interface
 from itertools import count
+from pathlib import Path
 from typing import Final
 
-from datapath.diagnose.causes import Cause
+from datapath.diagnose.causes import Cause, see
 from datapath.diagnose.segment import segment
 from datapath.diagnose.walk import Address
 from datapath.diagnose.world import Interface, Node, Port, World
 from datapath.errors import InvalidInput
+from datapath.kernel.net import netns
 from datapath.names import HOST, inside
 
 _BLANK: Final = "ADDRESS/LENGTH"
@@ -109,18 +112,15 @@ def _without_interface(world: World, node: Node, other: Node) -> Cause:
                 f"{other.name}, is nobody's",
                 inside(loose.node.netns, "ip", "link", "set", loose.ifname, "netns", _to(node)),
             )
-    names = sorted((node.name, other.name))
-    attach = shlex.join(["ebpfnet", "attach", *names])
-    made = ("type", "veth", "peer", "name", "eth0", "netns", _to(node))
-    return Cause(
-        "no-interface",
-        node.name,
-        f"{node.name} has no interface but lo",
-        # The host itself is never attached.
-        attach
-        if HOST not in names
-        else inside(other.netns, "ip", "link", "add", _new(other), *made),
-    )
+    names = sorted({node.name, other.name})
+    if HOST not in names:
+        remedy = shlex.join(["ebpfnet", "attach", *names])
+    elif node is other:
+        remedy = see("ip link show")
+    else:  # the host itself is never attached
+        made = ("type", "veth", "peer", "name", "eth0", "netns", _to(node))
+        remedy = inside(other.netns, "ip", "link", "add", _new(other), *made)
+    return Cause("no-interface", node.name, f"{node.name} has no interface but lo", remedy)
 
 
 def _new(node: Node) -> str:
@@ -130,8 +130,20 @@ def _new(node: Node) -> str:
 
 
 def _to(node: Node) -> str:
-    """A namespace as `ip link set netns` takes it: by name or PID."""
-    return node.name if node.name.isdigit() else node.netns.path.name
+    """A namespace as `ip link set netns` takes it: by name, PID, or a path with a slash."""
+    if node.netns.inode == netns.host_inode():
+        # The shell that it is typed in lives longer than this process.
+        lasting = (1, os.getppid(), os.getpid())
+        return str(next(pid for pid in lasting if _inode(pid) == node.netns.inode))
+    return node.name if node.netns.path.parent == netns.FOLDER else str(node.netns.path)
+
+
+def _inode(pid: int) -> int:
+    """Of the network namespace that a process is in; 0 where that is kept from us."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except OSError:
+        return 0
 
 
 def _is_used(world: World, port: Port) -> bool:

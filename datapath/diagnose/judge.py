@@ -24,7 +24,7 @@ _TRIES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What was found. `reached` is what the probes say, whatever the checks think."""
+    """What was found; `healthy` without causes, addresses "" where there were none to try."""
 
     healthy: bool
     sender: str
@@ -55,7 +55,7 @@ def _look(a: Netns, b: Netns, to: str, protocol: str, port: int) -> Diagnosis:
         pair = addresses.chosen(sender, receiver, to)
         lacking: list[Cause] = []
         if pair is None:
-            both = ((sender, receiver), (receiver, sender))
+            both = dict.fromkeys(((sender, receiver), (receiver, sender)))
             lacking = [c for node, other in both for c in addresses.lacking(world, node, other)]
             pair = addresses.chosen(sender, receiver, to)  # of those that are assumed by now
         if pair is None:

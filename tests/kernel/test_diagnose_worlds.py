@@ -2,6 +2,7 @@
 policy routing, IPv6 alone, the same addresses twice, strange names."""
 
 import itertools
+import json
 import os
 import shlex
 import signal
@@ -299,3 +300,27 @@ def test_interfaces_that_are_renamed_meanwhile(name: str) -> None:
             finally:
                 stop.set()
             done.result()
+
+
+def test_the_host_and_a_process_are_given_an_interface_by_what_is_typed(name: str) -> None:
+    def interfaces(*inside: str) -> set[str]:
+        shown = json.loads(hosts.run(*inside, "ip", "-j", "link").stdout)
+        return {link["ifname"] for link in shown}
+
+    with hosts.container() as pid:
+        process = f"/proc/{pid}/ns/net"
+        (one, other) = ask(process, "host").causes
+        assert {one.where, other.where} == {str(pid), "host"}
+        before = interfaces()
+        assert mend(one)
+        assert "eth0" in interfaces("nsenter", f"--net={process}")
+        hosts.ip("link", "del", (interfaces() - before).pop())
+        hosts.run("nsenter", f"--net={process}", "ip", "link", "add", "br0", "type", "bridge")
+        (told,) = (c for c in ask(process, "host").causes if c.where == "host")
+        assert mend(told)
+        assert "eth0" in interfaces()
+        hosts.ip("link", "del", "eth0")
+
+
+def test_the_host_to_itself_without_an_interface() -> None:
+    assert [cause.cause for cause in ask("host", "host").causes] == ["no-interface"]
